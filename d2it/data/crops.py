@@ -1,0 +1,72 @@
+"""The demo's images: random crops of the colour photos that the scikit-image wheel carries.
+
+Training crops come from the first half of each photo along its longer side, validation crops from the second half.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from d2it.data.imageset import DataError, ImageSet, Square
+
+PHOTOS = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+CLASSES = [Path(name).stem for name in PHOTOS]
+
+
+def read_photos() -> list[NDArray[np.uint8]]:
+    """The photos in the order of CLASSES, uint8 (H, W, 3) each.
+
+    Raises:
+        DataError: scikit-image is not installed, or does not carry one of them.
+    """
+    package = importlib.util.find_spec("skimage")
+    if package is None or package.origin is None:
+        raise DataError("data.source = skimage: scikit-image is not installed; pip install scikit-image")
+    folder = Path(package.origin).parent / "data"
+    photos = []
+    for name in PHOTOS:
+        try:
+            with Image.open(folder / name) as image:
+                photos.append(np.asarray(image.convert("RGB")))
+        except OSError as error:
+            raise DataError(f"data.source = skimage: {folder / name}: cannot be read ({error})") from None
+    return photos
+
+
+def halves(photo: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Cut a photo (H, W, 3) across the middle of its longer side."""
+    H, W, _ = photo.shape
+    return (photo[: H // 2], photo[H // 2 :]) if H >= W else (photo[:, : W // 2], photo[:, W // 2 :])
+
+
+def random_crops(photos: Sequence[NDArray[np.uint8]], size: int, count: int, rng: np.random.Generator) -> ImageSet:
+    """`count` crops at native resolution, evenly over the photos in turn, each at a uniformly random place.
+
+    Raises:
+        DataError: a photo is smaller than a crop.
+    """
+    largest = min(min(photo.shape[:2]) for photo in photos)
+    if size > largest:
+        raise DataError(f"data.image_size = {size}: half photos of data.source = skimage allow at most {largest}")
+    labels = np.arange(count, dtype=np.int64) % len(photos)
+    room = np.array([photo.shape[:2] for photo in photos])[labels] - size  # (count, 2)
+    corners = rng.integers(0, room, endpoint=True)
+
+    def read(index: int) -> Square:
+        top, left = corners[index]
+        return Square(photos[labels[index]][top : top + size, left : left + size], False)
+
+    return ImageSet(size, labels, read)

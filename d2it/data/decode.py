@@ -1,0 +1,81 @@
+"""Any image file to a square of RGB pixels (our reading; resize and crop as in ADM, Dhariwal and Nichol 2021).
+
+Colour: EXIF orientation is applied; transparency is laid over white; 16-bit grey is scaled to 8 bits; CMYK is converted
+without its profile, and colour profiles are ignored; of an animation the first frame counts.
+"""
+
+import io
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from d2it.data.imageset import Square
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; files are found by suffix, and suffixes lie
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26  # of an image that is resized; Pillow refuses files of twice as many
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(file: bytes, size: int) -> Square:
+    """Content of an image file -> its centre square, uint8 (size, size, 3).
+
+    Raises:
+        ValueError: not an image of a known format, damaged, cut short, or absurdly large.
+    """
+    try:
+        with Image.open(io.BytesIO(file), formats=FORMATS) as image:
+            rgb = _upright(_rgb(image), _orientation(image))
+    except UnidentifiedImageError:
+        raise ValueError("not an image (JPEG, PNG or WebP)") from None
+    except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+    return Square(np.asarray(_centre_square(rgb, size)), min(rgb.size) < size)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1..8; 1 (upright) where there is none or it cannot be read: the pixels are still good."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow -> mode RGB, transparency over white."""
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion clips at 255
+        grey = np.asarray(image).astype(np.int64)
+        grey = np.where(grey == image.info.get("transparency"), 65535, grey)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _centre_square(image: Image.Image, size: int) -> Image.Image:
+    """Shorter side to `size`, then the middle of the longer one.
+
+    Halving with a box filter while the image is at least twice too large, then one bicubic step.
+    """
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    width, height = round(image.width * scale), round(image.height * scale)
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels: too narrow")
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.crop((left, top, left + size, top + size))

@@ -1,0 +1,40 @@
+"""A set of square images that can be read one at a time: what every source of images is turned into."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class DataError(ValueError):
+    """Images that cannot be used; the message is one line: which source or file, what is wrong, what to do."""
+
+
+class Square(NamedTuple):
+    """One image at the training size."""
+
+    pixels: NDArray[np.uint8]  # (size, size, 3), RGB
+    enlarged: bool  # the original's shorter side was below size
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Training or validation images, in a fixed order."""
+
+    size: int  # height and width, pixels
+    labels: NDArray[np.int64]  # (N,), class of each image
+    read: Callable[[int], Square]  # image by index 0..N-1; safe to call from many threads
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set, before anything is written."""
+
+    train: ImageSet
+    validation: ImageSet
+    classes: list[str]  # name of each label; empty when there are no classes

@@ -1,0 +1,68 @@
+"""Encoded photos at rest: moments of the posterior, grain maps and labels, plain and mirrored."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from d2it.data.shards import Shards, ShardWriter
+
+
+class LatentBatch(NamedTuple):
+    """Mean and std (B, z, h, w) float32 of the posterior, grain maps (B, h/S, w/S) uint8, labels (B,) int64."""
+
+    mean: Tensor
+    std: Tensor
+    grain_map: Tensor
+    labels: Tensor
+
+
+class LatentWriter:
+    """Writes rows in order: `moments` float16 (2, z, h, w) = mean, std; `grain_maps` uint8; `labels` int64."""
+
+    def __init__(self, folder: Path, rows: int, latent_channels: int, latent_grid: int, region_grid: int) -> None:
+        moments = (2, latent_channels, latent_grid, latent_grid)
+        self._moments = ShardWriter(folder, "moments", moments, np.float16, rows)
+        self._grain_maps = ShardWriter(folder, "grain_maps", (region_grid, region_grid), np.uint8, rows)
+        self._labels = ShardWriter(folder, "labels", (), np.int64, rows)
+
+    def append(self, mean: Tensor, std: Tensor, grain_map: Tensor, labels: Tensor) -> None:
+        """A batch of rows."""
+        self._moments.append(torch.stack([mean, std], 1).half().cpu().numpy())
+        self._grain_maps.append(grain_map.cpu().numpy())
+        self._labels.append(labels.cpu().numpy())
+
+    def __enter__(self) -> "LatentWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in (self._moments, self._grain_maps, self._labels):
+            writer.__exit__(kind, error, trace)
+
+
+class Latents:
+    """What the stage `encode_latents` wrote; row r + N is photo r mirrored, where it was asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._moments, self._grain_maps, self._labels = (
+            Shards(folder, name) for name in ("moments", "grain_maps", "labels")
+        )
+        self.rows = len(self._moments)
+        self.latent_channels, self.latent_grid = self._moments.row_shape[1:3]
+        self.region_grid = self._grain_maps.row_shape[0]
+
+    def take(self, rows: NDArray[np.int64], device: torch.device) -> LatentBatch:
+        """The rows (B,)."""
+        moments = torch.from_numpy(self._moments.take(rows)).to(device).float()
+        return LatentBatch(moments[:, 0], moments[:, 1], *self.take_maps(rows, device))
+
+    def take_maps(self, rows: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Grain maps and labels of the rows (B,) alone."""
+        maps, labels = torch.from_numpy(self._grain_maps.take(rows)), torch.from_numpy(self._labels.take(rows))
+        return maps.to(device), labels.to(device)

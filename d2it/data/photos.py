@@ -1,0 +1,55 @@
+"""A prepared set of photos: pixels, region entropies and labels, plain and mirrored."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from d2it.data.shards import Shards
+
+
+class PhotoBatch(NamedTuple):
+    """Images (B, 3, H, W) float32 in [-1, 1], region entropies (B, h, w) float32 in nats, labels (B,) int64."""
+
+    images: Tensor
+    entropy: NDArray[np.float32]
+    labels: Tensor
+
+
+class Photos:
+    """One half (train or validation) of what the stage `prepare` wrote.
+
+    With `flip`, row r + N is photo r mirrored left to right, and there are 2 N rows. Regions are mirrored onto regions
+    with the same pixels, so the mirrored photo's entropies are the mirrored entropies; its codes are not.
+    """
+
+    def __init__(self, folder: Path, flip: bool) -> None:
+        self._images, self._entropy, self._labels = (Shards(folder, name) for name in ("images", "entropy", "labels"))
+        self.photos = len(self._images)
+        self.region_grid = self._entropy.row_shape[0]
+        self.rows = 2 * self.photos if flip else self.photos
+
+    def take(self, rows: NDArray[np.int64], device: torch.device) -> PhotoBatch:
+        """The photos of `rows`, (B,)."""
+        mirrored = rows >= self.photos
+        index = rows % self.photos
+        pixels, entropy = self._images.take(index), self._entropy.take(index)
+        pixels[mirrored] = pixels[mirrored, :, ::-1]
+        entropy[mirrored] = entropy[mirrored, :, ::-1]
+        labels = torch.from_numpy(self._labels.take(index))
+        return PhotoBatch(to_float(torch.from_numpy(pixels).to(device)), entropy, labels.to(device))
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3), rounded to nearest."""
+    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return array

@@ -1,0 +1,99 @@
+"""Arrays at rest: rows in a few large .npy files, memory-mapped, read by row index and never unpickled."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARD_BYTES = 1 << 30
+
+
+class ShardWriter:
+    """Writes rows of one shape and dtype to `folder/name-00000.npy`, `-00001.npy`, ... of about 1 GiB each.
+
+    Use as a context manager; rows are appended in order, and the same rows give the same files.
+    """
+
+    def __init__(self, folder: Path, name: str, row_shape: Sequence[int], dtype: np.dtype | type, rows: int) -> None:
+        """`rows`: how many rows will come in all; a shard is allocated at its final size."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.name, self.row_shape, self.dtype = folder, name, tuple(row_shape), np.dtype(dtype)
+        self.rows, self.written = rows, 0
+        row_bytes = max(1, int(np.prod(self.row_shape)) * self.dtype.itemsize)
+        self.shard_rows = max(1, SHARD_BYTES // row_bytes)
+        self._shard: np.memmap | None = None
+
+    def append(self, batch: NDArray[Any]) -> None:
+        """Append rows (n, *row_shape).
+
+        Raises:
+            ValueError: more rows than announced.
+        """
+        if self.written + len(batch) > self.rows:
+            raise ValueError(f"{self.folder / self.name}: {self.written + len(batch)} rows, announced {self.rows}")
+        while len(batch):
+            shard, row = divmod(self.written, self.shard_rows)
+            if row == 0:
+                self._open(shard)
+            n = min(len(batch), self.shard_rows - row)
+            assert self._shard is not None
+            self._shard[row : row + n] = batch[:n]
+            self.written, batch = self.written + n, batch[n:]
+
+    def _open(self, shard: int) -> None:
+        self._flush()
+        n = min(self.shard_rows, self.rows - shard * self.shard_rows)
+        path = self.folder / f"{self.name}-{shard:05d}.npy"
+        self._shard = np.lib.format.open_memmap(path, mode="w+", dtype=self.dtype, shape=(n, *self.row_shape))
+
+    def _flush(self) -> None:
+        if self._shard is not None:
+            self._shard.flush()
+            self._shard = None
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._flush()
+        if kind is None and self.written != self.rows:
+            raise ValueError(f"{self.folder / self.name}: {self.written} rows, announced {self.rows}")
+
+
+class Shards:
+    """All rows of `folder/name-*.npy`, read by index."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """Map the files.
+
+        Raises:
+            FileNotFoundError: there are none.
+        """
+        paths = sorted(folder.glob(f"{name}-[0-9][0-9][0-9][0-9][0-9].npy"))
+        if not paths:
+            raise FileNotFoundError(f"{folder / name}-*.npy: no such files")
+        self._arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        self._starts = np.cumsum([0] + [len(array) for array in self._arrays])
+        self.row_shape: tuple[int, ...] = self._arrays[0].shape[1:]
+        self.dtype: np.dtype = self._arrays[0].dtype
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, indices: NDArray[np.integer]) -> NDArray[Any]:
+        """Rows at `indices` (n,), in that order: a new array (n, *row_shape).
+
+        Raises:
+            IndexError: an index below 0 or beyond the last row.
+        """
+        indices = np.asarray(indices)
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
+            raise IndexError(f"rows {indices.min()}..{indices.max()} of {len(self)}")
+        rows = np.empty((len(indices), *self.row_shape), self.dtype)
+        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(shard_of):
+            here = shard_of == shard
+            rows[here] = self._arrays[shard][indices[here] - self._starts[shard]]
+        return rows

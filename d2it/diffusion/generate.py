@@ -1,0 +1,56 @@
+"""From labels and grain maps to images: content transformer, sampler, decoder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2it.diffusion.guidance import guided
+from d2it.diffusion.noise import ImageStreams, multi_grained_noise
+from d2it.diffusion.samplers import SAMPLERS
+from d2it.diffusion.schedule import linear_schedule
+from d2it.dvae.model import DynamicVAE
+from d2it.params import Diffusion
+from d2it.transformer.content import DynamicContentTransformer
+
+
+@dataclass(frozen=True)
+class ImageGenerator:
+    """The trained models and how to sample from them."""
+
+    dvae: DynamicVAE
+    content: DynamicContentTransformer
+    diffusion: Diffusion  # as in training
+    steps: int
+    sampler: str = "ddpm"
+    guidance: float = 1.0
+    guidance_interval: Sequence[float] = (0.0, 1.0)
+
+    @torch.no_grad()
+    def latents(self, labels: Tensor, grain_map: Tensor, streams: ImageStreams) -> Tensor:
+        """Latents (B, z, h, w) at the DVAE's scale, constant inside coarse regions; labels (B,), grain_map (B, ...)."""
+        d = self.diffusion
+        schedule = linear_schedule(d.timesteps, d.beta_start, d.beta_end).to(labels.device).respaced(self.steps)
+        copies = self.content.copies
+        side = grain_map.shape[-1] * copies[0]
+        shape = (self.dvae.config.latent_channels, side, side)
+        predict = guided(
+            self.content,
+            schedule,
+            labels,
+            self.content.condition.no_class,
+            grain_map,
+            self.guidance,
+            self.guidance_interval,
+            d.objective,
+        )
+        z = SAMPLERS[self.sampler](
+            schedule, predict, lambda: multi_grained_noise(streams.normal(shape), grain_map, copies)
+        )
+        return z / self.dvae.latent_scale
+
+    @torch.no_grad()
+    def images(self, labels: Tensor, grain_map: Tensor, streams: ImageStreams) -> Tensor:
+        """Images (B, 3, H, W) float32, about [-1, 1]."""
+        return self.dvae.decode(self.latents(labels, grain_map, streams), grain_map).float()

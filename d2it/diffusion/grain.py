@@ -1,0 +1,53 @@
+"""Diffusion of grain maps: loss and sampler of the Dynamic Grain Transformer.
+
+Our reading of the paper; see transformer/grain.py.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from d2it.diffusion.noise import ImageStreams
+from d2it.diffusion.prediction import Prediction
+from d2it.diffusion.samplers import ddpm
+from d2it.diffusion.schedule import Schedule, add_noise, at
+from d2it.transformer.grain import DynamicGrainTransformer, map_to_values
+
+
+class GrainModel(Protocol):
+    """Logits (B, k, h, w) of the clean map, given a noisy one."""
+
+    def __call__(self, noisy_map: Tensor, t: Tensor, labels: Tensor) -> Tensor: ...
+
+
+def grain_loss(
+    schedule: Schedule, model: GrainModel, grain_map: Tensor, grains: int, index: Tensor, labels: Tensor, noise: Tensor
+) -> Tensor:
+    """Cross entropy of the clean map (B, h, w) at index (B,), an image each: (B,) nats a region."""
+    noisy = add_noise(schedule, map_to_values(grain_map, grains), noise, index)
+    logits = model(noisy, schedule.timestep[index], labels)
+    return F.cross_entropy(logits, grain_map.long(), reduction="none").mean((1, 2))
+
+
+def sample_grain_maps(
+    schedule: Schedule, model: DynamicGrainTransformer, labels: Tensor, region_grid: int, streams: ImageStreams
+) -> Tensor:
+    """DDPM with the softmax's mean as x_0; at the end each region's grain is drawn from the last softmax.
+
+    Returns:
+        (B, h, w) uint8 grain maps, one of each label (B,).
+    """
+    logits = torch.empty(0)
+    shape = (1, region_grid, region_grid)
+
+    def predict(x: Tensor, index: Tensor) -> Prediction:
+        nonlocal logits
+        logits = model(x, schedule.timestep[index], labels)
+        return Prediction(model.mean(logits), x, at(schedule.posterior_log_variance, index))
+
+    ddpm(schedule, predict, lambda: streams.normal(shape))
+    cumulative = logits.softmax(1).cumsum(1)  # (B, k, h, w)
+    drawn = (streams.uniform(shape) > cumulative[:, :-1]).sum(1)  # (B, h, w)
+    return drawn.to(torch.uint8)

@@ -1,0 +1,29 @@
+"""Multi-grained noise: one draw a code, copied inside coarse regions; and one random stream an image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from d2it.grain.codes import copy_codes
+
+
+def multi_grained_noise(noise: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor:
+    """Independent noise (B, C, h, w) to noise that is constant inside coarse regions, with unit variance everywhere."""
+    return copy_codes(noise, grain_map, copies)
+
+
+class ImageStreams:
+    """A random stream an image, so that samples do not depend on how images are batched or spread over ranks."""
+
+    def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._device = device
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """N(0, 1) of shape (B, *shape), the b-th row from the b-th image's stream."""
+        return torch.stack([torch.randn(*shape, generator=g, device=self._device) for g in self._generators])
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """U[0, 1) of shape (B, *shape), likewise."""
+        return torch.stack([torch.rand(*shape, generator=g, device=self._device) for g in self._generators])

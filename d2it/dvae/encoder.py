@@ -1,0 +1,56 @@
+"""Hierarchical encoder: one feature map and one head a grain (paper section 3.1)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from d2it.dvae.blocks import Downsample, ResBlock, middle, normalize
+
+
+class GrainHead(nn.Module):
+    """Features of one grain to its codes: LDM's middle and output layers (one head a grain is our reading)."""
+
+    def __init__(self, channels: int, channels_out: int) -> None:
+        super().__init__()
+        self.middle = middle(channels)
+        self.norm = normalize(channels)
+        self.activation = nn.SiLU()
+        self.conv = nn.Conv2d(channels, channels_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes: Tensor = self.conv(self.activation(self.norm(self.middle(x))))
+        return codes
+
+
+class HierarchicalEncoder(nn.Module):
+    """LDM's encoder down to the smallest factor; for each further factor a downsampling and residual blocks.
+
+    (B, 3, H, W) in [-1, 1] -> codes by grain, coarsest first: list of (B, channels_out, H/factor, W/factor).
+    """
+
+    def __init__(
+        self, channels: int, multipliers: Sequence[int], res_blocks: int, factors: Sequence[int], channels_out: int
+    ) -> None:
+        super().__init__()
+        widths = [channels * m for m in multipliers]
+        self.conv_in = nn.Conv2d(3, channels, 3, padding=1)
+        layers: list[nn.Module] = []
+        for level, width in enumerate(widths):
+            before = channels if level == 0 else widths[level - 1]
+            if level > 0:
+                layers.append(Downsample(before))
+            layers += [ResBlock(before if i == 0 else width, width) for i in range(res_blocks)]
+        self.trunk = nn.Sequential(*layers)
+        self.coarser = nn.ModuleList(
+            nn.Sequential(Downsample(widths[-1]), *[ResBlock(widths[-1], widths[-1]) for _ in range(res_blocks)])
+            for _ in factors[1:]
+        )
+        self.heads = nn.ModuleList(GrainHead(widths[-1], channels_out) for _ in factors)  # finest first
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x = self.trunk(self.conv_in(images))
+        features = [x]
+        for block in self.coarser:
+            features.append(block(features[-1]))
+        codes = [head(x) for head, x in zip(self.heads, features, strict=True)]
+        return codes[::-1]

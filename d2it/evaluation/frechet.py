@@ -1,0 +1,72 @@
+"""Frechet distance between Gaussians fitted to features (Heusel et al. 2017), from streamed statistics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpstrf  # type: ignore[import-untyped]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean (D,) and unbiased covariance (D, D), float64."""
+
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+
+class GaussianStatistics:
+    """Mean and covariance of features that come in batches: the same for any cut, up to float64 rounding."""
+
+    def __init__(self, width: int) -> None:
+        """`width`: D, features of an image."""
+        self.count = 0
+        self._sum = np.zeros(width)
+        self._products = np.zeros((width, width))
+
+    def add(self, features: NDArray[np.floating]) -> None:
+        """Take in a batch (B, D)."""
+        x = features.astype(np.float64)
+        self.count += len(x)
+        self._sum += x.sum(0)
+        self._products += x.T @ x
+
+    def merge(self, other: "GaussianStatistics") -> None:
+        """Take in all that `other` has seen."""
+        self.count += other.count
+        self._sum += other._sum
+        self._products += other._products
+
+    def gaussian(self) -> Gaussian:
+        """The fitted Gaussian.
+
+        Raises:
+            ValueError: fewer than two images.
+        """
+        if self.count < 2:
+            raise ValueError(f"{self.count} images: a covariance needs at least 2")
+        mean = self._sum / self.count
+        return Gaussian(mean, (self._products - self.count * np.outer(mean, mean)) / (self.count - 1))
+
+
+def frechet_distance(a: Gaussian, b: Gaussian) -> float:
+    """|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^½), at least 0; also for covariances without full rank.
+
+    With C_a = L Lᵀ, the eigenvalues of C_a C_b that are not 0 are those of the symmetric Lᵀ C_b L: they are real, and
+    there are no more of them than C_a's rank, which fewer images than features make small.
+    """
+    factor = _cholesky_factor(a.covariance)
+    product = factor.T @ b.covariance @ factor
+    # Rounding may leave small negative ones.
+    overlap = np.sqrt(np.linalg.eigvalsh(product).clip(0)).sum()
+    difference = a.mean - b.mean
+    traces = np.trace(a.covariance) + np.trace(b.covariance)
+    return max(0.0, float(difference @ difference + traces - 2 * overlap))
+
+
+def _cholesky_factor(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """L (D, rank) with L Lᵀ = covariance (D, D), by pivoting: positive semi-definite is enough."""
+    packed, pivots, rank, _ = dpstrf(covariance, lower=1, tol=np.finfo(np.float64).eps * covariance.diagonal().max())
+    factor = np.empty((len(covariance), rank))
+    factor[pivots - 1] = np.tril(packed)[:, :rank]
+    return factor

@@ -1,0 +1,66 @@
+"""Neighbour copying: multi-grained codes on a regular grid (paper section 3.1).
+
+A region of the finest grain has one code at each of its finest positions; a coarser region's codes are copied to all
+positions that they stand for. **Invariant: all copies of a code are equal**, in latents, noise and samples alike.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def copies_per_side(factors: Sequence[int]) -> list[int]:
+    """Finest positions along a side of a code, by grain, coarsest first: factors (8, 16) give [2, 1]."""
+    return [factor // factors[0] for factor in reversed(factors)]
+
+
+def enlarge(x: Tensor, times: int) -> Tensor:
+    """Repeat each position `times` x `times`: (..., h, w) -> (..., h·times, w·times)."""
+    return x if times == 1 else x.repeat_interleave(times, -2).repeat_interleave(times, -1)
+
+
+def combine(grids: Sequence[Tensor], grain_map: Tensor) -> Tensor:
+    """Take each region from its grain's grid and copy its codes to the finest positions.
+
+    Args:
+        grids: codes by grain, coarsest first, g-th (B, C, H/factor_g, W/factor_g).
+        grain_map: (B, H/S, W/S) integer.
+
+    Returns:
+        (B, C, H/f_1, W/f_1), constant where codes are copies.
+    """
+    finest = grids[-1].shape[-1]
+    grain = enlarge(grain_map, finest // grain_map.shape[-1]).unsqueeze(1)  # (B, 1, H/f_1, W/f_1)
+    grid = grids[-1]
+    for g in range(len(grids) - 1):
+        grid = torch.where(grain == g, enlarge(grids[g], finest // grids[g].shape[-1]), grid)
+    return grid
+
+
+def copy_codes(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor:
+    """Make a grid multi-grained: each code's first position is copied to all of its positions.
+
+    One draw of noise a code (and not a mean of draws, which would have less variance): (B, C, H/f_1, W/f_1) -> same.
+    """
+    return combine([grid[..., ::n, ::n] for n in copies], grain_map)
+
+
+def code_weight(grain_map: Tensor, copies: Sequence[int]) -> Tensor:
+    """1 / number of copies at each finest position, (B, 1, H/f_1, W/f_1) float32: sums to the number of codes."""
+    share = torch.tensor([1 / n**2 for n in copies], device=grain_map.device)
+    return enlarge(share[grain_map.long()], copies[0]).unsqueeze(1)
+
+
+def codes_once(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor:
+    """Flat list of all codes of the batch, each once: (B, C, H/f_1, W/f_1) -> (n_codes, C)."""
+    return grid.movedim(1, -1)[first_positions(grain_map, copies)]
+
+
+def first_positions(grain_map: Tensor, copies: Sequence[int]) -> Tensor:
+    """True at the first (top left) position of each code: (B, H/f_1, W/f_1) bool."""
+    grain = enlarge(grain_map, copies[0]).long()  # (B, H/f_1, W/f_1)
+    side = torch.tensor(copies, device=grain.device)[grain]
+    row = torch.arange(grain.shape[-2], device=grain.device)[:, None]
+    column = torch.arange(grain.shape[-1], device=grain.device)[None]
+    return (row % side == 0) & (column % side == 0)

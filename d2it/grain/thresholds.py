@@ -1,0 +1,46 @@
+"""Dynamic Grained Coding: which regions are coarse and which are fine (paper section 3.1)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUANTILES = 4097
+
+
+def entropy_quantiles(entropy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Evenly spaced quantiles, levels 0 to 1, of all region entropies of the training set: (4097,) float64, nats."""
+    ascending = np.sort(entropy, axis=None)  # one copy: a million images have 256 million entropies
+    place = np.linspace(0, 1, QUANTILES) * (len(ascending) - 1)
+    below = np.floor(place).astype(np.int64)
+    low, high = (ascending[np.minimum(i, len(ascending) - 1)].astype(np.float64) for i in (below, below + 1))
+    quantiles: NDArray[np.float64] = low + (place - below) * (high - low)
+    return quantiles
+
+
+def entropy_thresholds(quantiles: NDArray[np.float64], shares: Sequence[float]) -> list[float]:
+    """k - 1 ascending entropies between the k grains, such that a share `shares[g]` of training regions has grain g.
+
+    The thresholds belong to the data set and not to the image: one image may be all fine (our reading).
+    A share of 0 or 1 holds for any image, also for entropies that training never saw.
+    """
+    levels = np.linspace(0, 1, len(quantiles))
+    thresholds = []
+    for level in np.cumsum(shares)[:-1]:
+        if level <= 0:
+            thresholds.append(-np.inf)
+        elif level >= 1 - 1e-9:
+            thresholds.append(np.inf)
+        else:
+            thresholds.append(float(np.interp(level, levels, quantiles)))
+    return thresholds
+
+
+def grain_maps(entropy: NDArray[np.floating], thresholds: Sequence[float]) -> NDArray[np.uint8]:
+    """Grain of each region, 0 = coarsest to k - 1 = finest: entropies of any shape, in nats -> uint8 of that shape."""
+    return np.searchsorted(np.asarray(thresholds, np.float64), entropy, side="left").astype(np.uint8)
+
+
+def grain_shares(maps: NDArray[np.uint8], grains: int) -> list[float]:
+    """Measured share of regions of each grain, coarsest first."""
+    return [float(np.mean(maps == grain)) for grain in range(grains)]

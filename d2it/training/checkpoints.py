@@ -1,0 +1,64 @@
+"""Checkpoints: one safetensors file each, complete or absent, the newest good one found at start."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+KEEP = 2
+_NAME = re.compile(r"step-(\d{9})\.safetensors")
+
+
+class Checkpoints:
+    """Checkpoints in one folder, named by their step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, step: int, tensors: dict[str, Tensor], records: dict[str, Any]) -> None:
+        """Write atomically (a temporary file, flushed to disk and renamed), then drop all but the newest two.
+
+        `records`: anything JSON can hold.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:09d}.safetensors"
+        temporary = path.with_suffix(".part")
+        try:
+            save_file(
+                {name: x.contiguous() for name, x in tensors.items()}, temporary, {"records": json.dumps(records)}
+            )
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for old in self._paths()[:-KEEP]:
+            old.unlink(missing_ok=True)
+
+    def newest(self, device: torch.device) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+        """Step, tensors and records of the newest checkpoint that reads well, or None."""
+        for path in reversed(self._paths()):
+            try:
+                with safe_open(path, framework="pt", device=str(device)) as file:
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                    records = json.loads(file.metadata()["records"])
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+                print(f"{path}: skipped, not a whole checkpoint ({error})", flush=True)
+                continue
+            return self._step(path), tensors, records
+        return None
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*.safetensors") if _NAME.fullmatch(path.name))
+
+    @staticmethod
+    def _step(path: Path) -> int:
+        found = _NAME.fullmatch(path.name)
+        assert found is not None
+        return int(found[1])

@@ -1,0 +1,51 @@
+"""Data-parallel ranks: which micro-batches a rank computes, and the sum of all ranks' gradients."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `size` equal ones; (0, 1) when training alone."""
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, micro_batches: int) -> range:
+        """Micro-batches of this rank.
+
+        Raises:
+            ValueError: they do not divide evenly.
+        """
+        if micro_batches % self.size:
+            raise ValueError(
+                f"{micro_batches} micro-batches a step (batch_size / micro_batch) cannot be shared by "
+                f"{self.size} ranks: must be a multiple of the number of ranks"
+            )
+        return range(self.rank, micro_batches, self.size)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace each gradient by its sum over ranks, in one all-reduce; a missing gradient counts as zero."""
+        if self.size == 1:
+            return
+        parameters = list(parameters)
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        dist.all_reduce(flat)
+        start = 0
+        for p in parameters:
+            assert p.grad is not None
+            p.grad.copy_(flat[start : start + p.numel()].view_as(p))
+            start += p.numel()
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Sum over ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(x)
+        return x

@@ -1,0 +1,50 @@
+"""All tensors of a training run under flat names, as a checkpoint holds them."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from d2it.training.ema import EMA
+
+
+class HasState(Protocol):
+    """A named model and its optimiser."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+
+
+def state_tensors(updates: Sequence[HasState], ema: EMA[Any] | None) -> dict[str, Tensor]:
+    """Weights, averaged weights and optimiser state: `autoencoder/model/...`, `autoencoder/optimizer/3/exp_avg`, ..."""
+    tensors: dict[str, Tensor] = {}
+    for update in updates:
+        tensors |= {f"{update.name}/model/{name}": x for name, x in update.model.state_dict().items()}
+        for index, state in update.optimizer.state_dict()["state"].items():
+            tensors |= {f"{update.name}/optimizer/{index}/{key}": torch.as_tensor(x) for key, x in state.items()}
+    if ema is not None:
+        tensors |= {f"ema/{name}": x for name, x in ema.model.state_dict().items()}
+    return tensors
+
+
+def load_state(updates: Sequence[HasState], ema: EMA[Any] | None, tensors: dict[str, Tensor]) -> None:
+    """Put the tensors of `state_tensors` back."""
+    for update in updates:
+        update.model.load_state_dict(_below(f"{update.name}/model/", tensors))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, x in _below(f"{update.name}/optimizer/", tensors).items():
+            index, key = name.split("/")
+            state.setdefault(int(index), {})[key] = x
+        groups = update.optimizer.state_dict()["param_groups"]
+        update.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if ema is not None:
+        ema.model.load_state_dict(_below("ema/", tensors))
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}

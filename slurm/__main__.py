@@ -1,0 +1,29 @@
+"""`python -m slurm <stage>`: run a stage as a job. dvc.yaml runs every stage with it."""
+
+import argparse
+import sys
+
+from slurm.launcher import launch
+from stages.errors import is_users
+
+_ABOUT = """Runs one stage of dvc.yaml as a job, shows its log, and ends with its exit code.
+
+D2IT_CLUSTER says where: slurm (sbatch, resources from slurm/cluster.yaml), local (a process on this machine) or
+inline (in this very process, for a debugger). Without it: slurm where sbatch answers, else local."""
+
+
+def main() -> int:
+    """Exit code: the job's; 2 for a mistake that one line explains; 128 + n after signal n."""
+    parser = argparse.ArgumentParser("python -m slurm", None, _ABOUT, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("stage", help="a stage of dvc.yaml")
+    try:
+        return launch(parser.parse_args().stage)
+    except ValueError as error:
+        if not is_users(error):
+            raise
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

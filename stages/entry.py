@@ -1,0 +1,97 @@
+"""What a job runs: one stage, from checked params to metrics.json."""
+
+import importlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+from d2it.params import load
+from stages.dag import definition
+from stages.downloads import weights_folder
+from stages.errors import StageError
+from stages.key import stage_key
+from stages.root import find_root
+from stages.stage import NAMES, Stage
+from stages.tracking import Tracker
+
+
+def run(name: str, key: str | None = None) -> None:
+    """Run one stage in the current folder, the workspace, and leave its results in outputs/<name>/.
+
+    `key`: the stage's key, where the caller has computed it. The scratch folder under `.d2it/` stays when the stage
+    fails, so that the same stage, asked for again, finds its checkpoints.
+
+    Raises:
+        ParamsError: params.yaml cannot be used; nothing has been written.
+        StageError: unknown stage, missing input, or a final number that is not finite.
+    """
+    params, main = load(), _main_of(name)
+    root, key = find_root(), key or stage_key(name)
+    outputs, scratch = Path("outputs"), root / ".d2it" / "scratch" / f"{name}-{key[:16]}"
+    clear(outputs / name, keep=definition(name).persistent)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with Tracker.open(stage=name, key=key, params=params, root=root) as tracker:
+        stage = Stage(
+            name=name,
+            params=params,
+            outputs=outputs,
+            scratch=scratch,
+            weights=weights_folder(),
+            device=pick_device(),
+            rank=0,
+            world_size=1,
+            report=tracker.report,
+        )
+        metrics = main(stage)
+        write_metrics(outputs / name / "metrics.json", metrics)
+        tracker.finish(metrics)
+    shutil.rmtree(scratch)
+
+
+def _main_of(name: str) -> Callable[[Stage], Mapping[str, float]]:
+    if name not in NAMES:
+        raise StageError(f"unknown stage {name!r}; allowed: {', '.join(NAMES)}")
+    main: Callable[[Stage], Mapping[str, float]] = importlib.import_module(f"stages.{name}").main
+    return main
+
+
+def clear(folder: Path, keep: Iterable[str]) -> None:
+    """Make `folder` exist and hold nothing but the files and folders `keep`, given as paths from the workspace."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = [Path(path) for path in keep]
+    for path in sorted(folder.rglob("*"), reverse=True):  # children before their folder
+        if any(path == one or one in path.parents for one in kept):
+            continue
+        if not path.is_dir() or path.is_symlink():
+            path.unlink()
+        elif not any(path.iterdir()):
+            path.rmdir()
+
+
+def pick_device() -> torch.device:
+    """The GPU, if there is one, with kernels that give the same bytes each time; else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(True, warn_only=True)  # a few kernels have no such form: say so and go on
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
+    return torch.device("cuda")
+
+
+def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    """Write numbers as JSON, sorted by name, all at once.
+
+    Raises:
+        StageError: a number is not finite, which JSON cannot hold.
+    """
+    wrong = [f"{name} = {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise StageError(f"{path}: {', '.join(wrong)}: must be finite")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(dict(metrics), sort_keys=True, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,190 @@
+"""fid: samples beside real images, and reconstructions beside their originals, by the Frechet distance and its kin.
+
+rFID is measured here and not in train_dvae, so that a change in evaluation never retrains.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from d2it import pictures
+from d2it.data.photos import Photos, to_uint8
+from d2it.data.shards import Shards
+from d2it.dvae.model import DynamicVAE, load_dvae
+from d2it.evaluation.features import RANDOM_SEED, InceptionFeatures, load_weights, random_weights
+from d2it.evaluation.frechet import frechet_distance
+from d2it.evaluation.precision_recall import nearest, precision_recall
+from d2it.evaluation.reference import Reference, load_reference, save_reference
+from d2it.evaluation.statistics import ImageStatistics
+from d2it.grain.thresholds import grain_maps
+from d2it.params import FID
+from d2it.progress import Progress
+from d2it.weights import INCEPTION, locate
+from stages.errors import StageError
+from stages.stage import Stage
+
+SHOWN = 8  # samples beside their nearest reference images
+SHOWN_PIXELS = 128  # about this wide
+FEATURES_VERSION = 1  # raise it when features change, so that no older reference is used
+
+# With seeded weights every number has another name: nobody may take it for FID.
+NAMES = {
+    "inception": ("fid", "sfid", "inception_score", "precision", "recall", "rfid"),
+    "random": (
+        "random_frechet_distance",
+        "random_spatial_frechet_distance",
+        "random_inception_score",
+        "random_precision",
+        "random_recall",
+        "random_reconstruction_frechet_distance",
+    ),
+}
+
+
+def main(stage: Stage) -> dict[str, float]:
+    """Writes reference.npz, unless one for the same images is there, and nearest.png; returns what NAMES says.
+
+    Raises:
+        StageError: inputs that cannot be compared, known before any work.
+        WeightsError: the extractor's weights are missing or wrong.
+    """
+    fid, prepare = stage.params.fid, stage.outputs / "prepare"
+    samples = open_samples(stage.outputs / "sample" / "samples.npz")
+    real, validation = open_images(prepare / fid.reference), open_images(prepare / "validation")
+    check(fid, {"samples": len(samples), fid.reference: len(real)}, min(fid.reconstructions, len(validation)))
+    model = load_dvae(stage.outputs / "train_dvae", stage.device)
+    extractor = open_extractor(fid, stage.weights, stage.device)
+    photos = Photos(prepare / "validation", flip=False)
+    compared = min(fid.reconstructions, photos.photos)
+    key = reference_key(fid, prepare)
+    reference = load_reference(stage.out / "reference.npz", key)
+    same_originals = fid.reference == "validation" and compared == len(real)
+
+    images = len(samples) + compared + (0 if reference else len(real)) + (0 if same_originals else compared)
+    with Progress(images, "fid") as progress:
+
+        def measure(batches: Iterator[NDArray[np.uint8]], keep: int = 0) -> ImageStatistics:
+            return ImageStatistics(keep).measure(extractor, batches, progress.update)
+
+        if reference is None:
+            of_real = measure(cut(real.take, len(real), fid.batch_size), fid.neighbour_images)
+            reference = Reference(of_real.pool.gaussian(), of_real.spatial.gaussian(), of_real.features)
+            save_reference(stage.out / "reference.npz", reference, key)
+        drawn = measure(cut(samples.__getitem__, len(samples), fid.batch_size), fid.neighbour_images)
+        reconstructed = measure(cut(reconstructions(model, photos), compared, fid.batch_size))
+        if same_originals:
+            originals = reference.pool
+        else:
+            originals = measure(cut(validation.take, compared, fid.batch_size)).pool.gaussian()
+
+    picture = nearest_picture(samples, drawn.features, real, reference.features, fid.reference)
+    pictures.save_png(stage.out / "nearest.png", picture)
+    stage.report(0, {}, {"nearest": picture})
+    shares = precision_recall(reference.features, drawn.features, fid.neighbours)
+    numbers = (
+        frechet_distance(reference.pool, drawn.pool.gaussian()),
+        frechet_distance(reference.spatial, drawn.spatial.gaussian()),
+        drawn.inception_score.score(),
+        shares.precision,
+        shares.recall,
+        frechet_distance(originals, reconstructed.pool.gaussian()),
+    )
+    return dict(zip(NAMES[fid.extractor], numbers, strict=True))
+
+
+def open_samples(path: Path) -> NDArray[np.uint8]:
+    """Samples uint8 (N, H, W, 3), `arr_0` of the ADM evaluator's npz.
+
+    Raises:
+        StageError: the file holds something else.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        samples: NDArray[np.uint8] = file["arr_0"]
+    if samples.dtype != np.uint8 or samples.ndim != 4 or samples.shape[3] != 3:
+        raise StageError(f"{path}: arr_0: {samples.dtype} {samples.shape}: must be uint8 (N, H, W, 3)")
+    return samples
+
+
+def open_images(folder: Path) -> Shards:
+    """The prepared images of one half of the data.
+
+    Raises:
+        StageError: there are none.
+    """
+    try:
+        return Shards(folder, "images")
+    except FileNotFoundError:
+        raise StageError(f"{folder}: no images: fid compares with {folder.name} images; see data.validation") from None
+
+
+def check(fid: FID, counts: dict[str, int], reconstructions: int) -> None:
+    """Whether there are enough images on both sides, `counts` by name, and enough reconstructions.
+
+    Raises:
+        StageError: there are not.
+    """
+    for name, count in [*counts.items(), ("reconstructions", reconstructions)]:
+        if count < 2:
+            raise StageError(f"{name}: {count} images: a Frechet distance needs at least 2")
+    for name, count in counts.items():
+        used = min(count, fid.neighbour_images)
+        if used <= fid.neighbours:
+            raise StageError(f"fid.neighbours = {fid.neighbours}: must be below the {used} {name} images compared")
+
+
+def open_extractor(fid: FID, weights: Path, device: torch.device) -> InceptionFeatures:
+    """The network that `fid.extractor` names."""
+    inception = fid.extractor == "inception"
+    return InceptionFeatures(load_weights(locate(INCEPTION, weights)) if inception else random_weights(), device)
+
+
+def reference_key(fid: FID, prepare: Path) -> str:
+    """Names all that the reference statistics depend on, batches included, whose size changes the rounding."""
+    data: dict[str, Any] = json.loads((prepare / "data.json").read_text(encoding="utf-8"))
+    parts = {
+        "version": FEATURES_VERSION,
+        "extractor": fid.extractor,
+        "weights": INCEPTION.sha256 if fid.extractor == "inception" else f"seed {RANDOM_SEED}",
+        "data": data["fingerprint"],
+        "reference": fid.reference,
+        "images": data[fid.reference],
+        "neighbour_images": fid.neighbour_images,
+        "batch_size": fid.batch_size,
+    }
+    return json.dumps(parts)
+
+
+def cut(
+    take: Callable[[NDArray[np.int64]], NDArray[np.uint8]], images: int, batch_size: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Batches of the first images by index; the last one is what remains."""
+    for start in range(0, images, batch_size):
+        yield take(np.arange(start, min(start + batch_size, images)))
+
+
+def reconstructions(model: DynamicVAE, photos: Photos) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
+    """By row: what the DVAE makes of a photo, uint8 (B, H, W, 3)."""
+
+    @torch.inference_mode()
+    def take(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        device = next(model.parameters()).device
+        batch = photos.take(rows, device)
+        maps = torch.from_numpy(grain_maps(batch.entropy, model.thresholds)).to(device)
+        return to_uint8(model.reconstruct(batch.images, maps))
+
+    return take
+
+
+def nearest_picture(
+    samples: NDArray[np.uint8], features: NDArray[np.float32], real: Shards, others: NDArray[np.float32], name: str
+) -> NDArray[np.uint8]:
+    """The first samples above the real images nearest to them by pool features, among those whose features are kept."""
+    shown = samples[: min(SHOWN, len(features))]
+    found = real.take(nearest(features[: len(shown)], others))
+    rows = [shown, found]
+    return pictures.grid(rows, ["sample", f"nearest {name} image"], scale=max(1, SHOWN_PIXELS // samples.shape[1]))

@@ -1,0 +1,90 @@
+"""The key of a stage: one hash of all that its result depends on, the same on every machine.
+
+Scratch folders, jobs and MLflow runs are found by it, so that an experiment never meets another one's.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from d2it.params import load
+from stages.dag import Definition, definition
+from stages.errors import StageError
+
+
+def stage_key(name: str) -> str:
+    """SHA-256, 64 hex digits, of the stage's command, its params' values and its inputs' contents.
+
+    Works in the current folder, the workspace. An input that an upstream stage made counts by the md5 that dvc.lock
+    records for it, which DVC has written by the time the next stage starts; all others are read.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+        StageError: unknown stage, or a param or an input that dvc.yaml names is not there.
+    """
+    stage = definition(name)
+    values = load().model_dump(mode="json")
+    recorded = _recorded_outputs(Path("dvc.lock"))
+    parts = {
+        "stage": name,
+        "cmd": stage.cmd,
+        "params": {key: _value(values, key, name) for key in stage.params},
+        "deps": {path: recorded.get(path) or _input_md5(path, name) for path in stage.deps},
+        "source": _source_md5(stage, values["data"]["source"]),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def content_md5(path: Path) -> str:
+    """md5 of a file's bytes or, with '.dir' behind it, of a folder's relative paths and contents.
+
+    The same number that DVC 3 records, so an input has one name whether dvc.lock knows it or not. Compiled Python
+    files do not count.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return str(hashlib.file_digest(file, _md5).hexdigest())
+    files = (found.relative_to(path) for found in path.rglob("*") if found.is_file())
+    counted = sorted(file.parts for file in files if "__pycache__" not in file.parts and file.suffix != ".pyc")
+    tree = [{"md5": content_md5(path.joinpath(*parts)), "relpath": "/".join(parts)} for parts in counted]
+    return f"{_md5(json.dumps(tree, sort_keys=True).encode()).hexdigest()}.dir"
+
+
+def _md5(data: bytes = b"") -> Any:
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _recorded_outputs(lock: Path) -> dict[str, str]:
+    """md5 of each output under outputs/ that dvc.lock knows."""
+    if not lock.exists():
+        return {}
+    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
+    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    return {out["path"]: out["md5"] for out in outs if out["path"].startswith("outputs/") and "md5" in out}
+
+
+def _value(values: Any, key: str, name: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            raise StageError(f"dvc.yaml: stages.{name}.params: {key!r} is no key of params.yaml")
+        values = values[part]
+    return values
+
+
+def _input_md5(path: str, name: str) -> str:
+    try:
+        return content_md5(Path(path))
+    except FileNotFoundError:
+        raise StageError(f"dvc.yaml: stages.{name}.deps: {path}: no such file or folder") from None
+
+
+def _source_md5(stage: Definition, source: str) -> str | None:
+    """md5 of the user's images, for the stage that reads them; None where they come from somewhere else."""
+    reads_it = "data" in stage.params or "data.source" in stage.params
+    return content_md5(Path(source)) if reads_it and Path(source).exists() else None

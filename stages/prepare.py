@@ -1,0 +1,120 @@
+"""prepare: images in, shards out; with the entropy of each region, its quantiles, and grain maps to look at."""
+
+import json
+import logging
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2it import pictures
+from d2it.data.imageset import Source
+from d2it.data.shards import Shards
+from d2it.data.sources import open_demo, open_images, without_labels
+from d2it.data.write import write_source
+from d2it.grain.entropy import region_entropy
+from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_maps
+from d2it.params import Params
+from d2it.progress import Progress
+from stages.root import find_root
+from stages.stage import Stage
+
+PHOTOS = 8  # in the picture of grain maps
+PHOTO_PIXELS = 192  # about this wide
+FINE_RATIOS = (0.25, 0.5, 0.75)
+
+log = logging.getLogger(__name__)
+
+
+def main(stage: Stage) -> dict[str, float]:
+    """Write the shards, `data.json`, `entropy_quantiles.npy` and two pictures.
+
+    Raises:
+        DataError: the images cannot be used; what was written is removed.
+    """
+    params, out = stage.params, stage.out
+    source = open_source(params)
+    total = len(source.train) + len(source.validation)
+    S = params.grain.region_size
+    measure = partial(region_entropy, region_size=S, bandwidth=params.grain.bandwidth)
+    with Progress(total, "prepare", unit="img") as progress:
+        written = write_source(source, out, S, measure, progress.update)
+    if written.enlarged:
+        log.warning("data.image_size: %d of %d images are smaller and were enlarged", written.enlarged, total)
+    entropy = Shards(out / "train", "entropy")
+    quantiles = entropy_quantiles(entropy.take(np.arange(len(entropy))))
+    np.save(out / "entropy_quantiles.npy", quantiles)
+
+    shown = {
+        "grain_maps": grain_map_picture(
+            out / ("validation" if len(source.validation) else "train"), source.classes, quantiles
+        ),
+        "entropy_histogram": entropy_histogram(quantiles),
+    }
+    for name, picture in shown.items():
+        pictures.save_png(out / f"{name}.png", picture)
+    description = {
+        "train": len(source.train),
+        "validation": len(source.validation),
+        "classes": source.classes,
+        "labels": params.data.labels,
+        "image_size": params.data.image_size,
+        "fingerprint": written.fingerprint,
+    }
+    (out / "data.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    numbers = {
+        "train_images": float(len(source.train)),
+        "validation_images": float(len(source.validation)),
+        "classes": float(len(source.classes)),
+        "enlarged_images": float(written.enlarged),
+        "mean_entropy": float(quantiles.mean()),
+        "median_entropy": float(np.median(quantiles)),
+    }
+    stage.report(0, numbers, shown)
+    return numbers
+
+
+def open_source(params: Params) -> Source:
+    """The images that `data` names; a relative path starts at the repository's root, also in an experiment's copy."""
+    data = params.data
+    if data.source == "skimage":
+        source = open_demo(data.image_size, data.train_crops, data.validation_crops, params.seed)
+    else:
+        path = find_root() / Path(data.source).expanduser()
+        source = open_images(path, data.image_size, data.validation, params.seed)
+    return source if data.labels == "folder" else without_labels(source)
+
+
+def grain_map_picture(folder: Path, classes: list[str], quantiles: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Photos of different classes, plain and with the grain map of each fine ratio (two grains, whatever k is)."""
+    images, labels, entropy = (Shards(folder, name) for name in ("images", "labels", "entropy"))
+    chosen = of_each_class(labels.take(np.arange(len(labels))), PHOTOS)
+    photos, measured = images.take(chosen), entropy.take(chosen)
+    photos = pictures.enlarge(photos, max(1, PHOTO_PIXELS // photos.shape[1]))
+    columns = [photos]
+    for ratio in FINE_RATIOS:
+        maps = grain_maps(measured, entropy_thresholds(quantiles, [1 - ratio, ratio]))
+        columns.append(pictures.overlay(photos, maps, 2))
+    captions = [classes[label] for label in labels.take(chosen)] if classes else []
+    ratios = [f"fine ratio {ratio}" for ratio in FINE_RATIOS]
+    return pictures.grid(list(np.stack(columns, 1)), captions, ["photo", *ratios])
+
+
+def entropy_histogram(quantiles: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Training region entropies, with the threshold of each fine ratio."""
+    marks = [(entropy_thresholds(quantiles, [1 - ratio, ratio])[0], str(ratio)) for ratio in FINE_RATIOS]
+    return pictures.histogram(quantiles, "region entropy, nats; lines: thresholds of fine ratios", marks)
+
+
+def of_each_class(labels: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Indices of at most `count` images, spread evenly over the classes and over each class."""
+    present = np.unique(labels)
+    present = present[np.linspace(0, len(present) - 1, min(count, len(present))).round().astype(int)]
+    each = -(-count // len(present))
+    chosen = []
+    for label in present:
+        members = np.flatnonzero(labels == label)
+        n = min(each, len(members))
+        chosen.append(members[((np.arange(n) + 0.5) / n * len(members)).astype(int)])
+    return np.concatenate(chosen)[:count]

@@ -1,0 +1,102 @@
+"""Stage sample: draw grain maps, then images on them."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from d2it import pictures
+from d2it.data.latents import Latents
+from d2it.data.photos import to_uint8
+from d2it.diffusion.generate import ImageGenerator
+from d2it.diffusion.grain import sample_grain_maps
+from d2it.diffusion.noise import ImageStreams
+from d2it.diffusion.schedule import Schedule, linear_schedule
+from d2it.dvae.model import load_dvae
+from d2it.grain.thresholds import grain_shares
+from d2it.params import Diffusion
+from d2it.progress import Progress
+from d2it.seeds import stream_seed
+from d2it.transformer.content import build_content
+from d2it.transformer.files import load_weights, read_config
+from d2it.transformer.grain import DynamicGrainTransformer, build_grain
+from stages.stage import Stage
+
+SHOWN, A_ROW = 32, 16
+RATIO_MAPS = 65536  # training maps that measure the ratio of random ones
+
+
+class GrainMaps:
+    """Where the grain maps of samples come from (`sample.grain_source`); a map depends on its image's index alone."""
+
+    def __init__(self, stage: Stage, schedule: Schedule) -> None:
+        self.params, self.device, self.schedule = stage.params, stage.device, schedule
+        self.latents = Latents(stage.outputs / "encode_latents" / "train")
+        folder = stage.outputs / "train_grain"
+        config = read_config(folder)
+        self.grains, self.region_grid = config["grains"], config["region_grid"]
+        self.model: DynamicGrainTransformer = build_grain(config)
+        load_weights(self.model, folder, stage.device)
+
+    def draw(self, labels: Tensor, streams: ImageStreams) -> Tensor:
+        """(B, h, w) uint8 grain maps, one of each label (B,)."""
+        source = self.params.sample.grain_source
+        if source == "transformer":
+            return sample_grain_maps(self.schedule, self.model, labels, self.region_grid, streams)
+        if source == "real":
+            place = streams.uniform(()).double().cpu().numpy()
+            rows = (place * self.latents.rows).astype(np.int64)
+            return self.latents.take_maps(rows, self.device)[0]
+        rows = np.arange(min(self.latents.rows, RATIO_MAPS))
+        shares = grain_shares(self.latents.take_maps(rows, self.device)[0].cpu().numpy(), self.grains)
+        edges = torch.tensor(shares, device=self.device).cumsum(0)[:-1]
+        uniform = streams.uniform((self.region_grid, self.region_grid))
+        return (uniform[..., None] >= edges).sum(-1).to(torch.uint8)
+
+
+@torch.no_grad()
+def main(stage: Stage) -> dict[str, float]:
+    """Writes samples.npz (uint8 (N, H, W, 3) `arr_0`, int64 labels `arr_1`) and samples.png, grain_maps.npy."""
+    p, device = stage.params, stage.device
+    folder = stage.outputs / "train_content"
+    config = read_config(folder)
+    content = build_content(config)
+    load_weights(content, folder, device)
+    diffusion = Diffusion.model_validate(config["diffusion"])
+    dvae = load_dvae(stage.outputs / "train_dvae", device)
+    generator = ImageGenerator(
+        dvae, content, diffusion, p.sample.steps, p.sample.sampler, p.sample.guidance, p.sample.guidance_interval
+    )
+    full = linear_schedule(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end).to(device)
+    grain_maps = GrainMaps(stage, full.respaced(p.sample.grain_steps))
+    classes = max(1, config["classes"])
+    labels = np.arange(p.sample.images) % classes  # equal numbers of each class
+    size = grain_maps.region_grid * dvae.config.factors[-1]
+    images = np.empty((p.sample.images, size, size, 3), np.uint8)
+    maps = np.empty((p.sample.images, grain_maps.region_grid, grain_maps.region_grid), np.uint8)
+    with Progress(p.sample.images, "sample") as progress:
+        for start in range(0, p.sample.images, p.sample.batch_size):
+            part = slice(start, min(start + p.sample.batch_size, p.sample.images))
+            seeds = [stream_seed(p.seed, "sample", i) for i in range(part.start, part.stop)]
+            streams = ImageStreams(seeds, device)
+            of_batch = torch.from_numpy(labels[part]).to(device)
+            grain_map = grain_maps.draw(of_batch, streams)
+            images[part] = to_uint8(generator.images(of_batch, grain_map, streams))
+            maps[part] = grain_map.cpu().numpy()
+            progress.update(part.stop - part.start)
+    np.savez(stage.out / "samples.npz", images, labels)
+    np.save(stage.out / "grain_maps.npy", maps)
+    _picture(stage, images, maps, len(content.copies))
+    return {"fine_ratio": float((maps == len(content.copies) - 1).mean()), "images": float(len(images))}
+
+
+def _picture(stage: Stage, images: NDArray[np.uint8], maps: NDArray[np.uint8], grains: int) -> None:
+    """The first samples, with and without their grain maps."""
+    images = pictures.enlarge(images[:SHOWN], pictures.legible(images.shape[1]))
+    overlaid = pictures.overlay(images[:SHOWN], maps[:SHOWN], grains)
+    rows = []
+    for start in range(0, min(SHOWN, len(images)), A_ROW):
+        rows += [images[start : min(start + A_ROW, SHOWN)], overlaid[start : start + A_ROW]]
+    picture = pictures.grid(rows, ["sample", "grain map"] * (len(rows) // 2))
+    pictures.save_png(stage.out / "samples.png", picture)
+    stage.report(0, {}, {"samples": picture})

@@ -1,0 +1,47 @@
+"""What a running stage sees: its params, its folders, its device and ranks, and where its curves go.
+
+Each `stages/<name>.py` has one function `main(stage: Stage) -> dict[str, float]`: read inputs, call d2it, write
+`stage.out`, and return the final numbers, which `stages/entry.py` writes to `metrics.json` and to MLflow.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from d2it.params import Params
+
+NAMES = ("prepare", "train_dvae", "encode_latents", "train_grain", "train_content", "sample", "fid")
+
+
+class Report(Protocol):
+    """Takes the curves and pictures of a running stage; never blocks and never raises for want of a server."""
+
+    def __call__(
+        self, step: int, numbers: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None
+    ) -> None:
+        """`step`: images seen so far; pictures are uint8 (H, W, 3)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of one stage."""
+
+    name: str
+    params: Params
+    outputs: Path  # outputs/, where the inputs from other stages are too
+    scratch: Path  # .d2it/scratch/<name>-<key>/ at the real repository root: checkpoints; outlives a killed stage
+    weights: Path  # folder of downloaded weights
+    device: torch.device
+    rank: int
+    world_size: int
+    report: Report
+
+    @property
+    def out(self) -> Path:
+        """outputs/<name>/, which exists."""
+        return self.outputs / self.name

@@ -1,0 +1,252 @@
+"""What a running stage tells MLflow, and never waits for.
+
+`Tracker` writes curves and pictures to a journal on disk; a background thread imports MLflow, finds the run and sends
+them in batches. MLflow may be slow, locked, or away for days: the journal keeps everything until it is sent, by this
+process, by a later stage, or by
+
+    python -m stages.tracking sync
+
+`python -m stages.tracking ui` opens the store in a browser's reach, on 127.0.0.1.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2it.params import Params
+from stages import journal as journals
+from stages.delivery import Delivery
+from stages.errors import StageError
+from stages.journal import Journal
+from stages.parent import Parent, data_fingerprint, keys_of_others
+from stages.root import find_root
+from stages.store import Store, redacted, split_credentials, tracking_uri
+
+INTERVAL = 5.0  # seconds between two batches
+LONGEST_PAUSE = 60.0  # seconds between two tries while MLflow is away
+PATIENCE = 30.0  # seconds that the end of a stage waits for MLflow
+
+
+def _say(line: str) -> None:
+    print(f"tracking: {line}", file=sys.stderr, flush=True)
+
+
+class Tracker:
+    """One run of one stage, as MLflow will see it. A context manager; nothing it does fails or delays the stage."""
+
+    def __init__(self, stage: str, root: Path, journal: Journal | None) -> None:
+        self._stage = stage
+        self._root = root
+        self._journal = journal
+        self._closing = threading.Event()
+        self._sent = False
+        self._silent: set[str] = set()
+        self._on_term: Any = None
+        self._thread = threading.Thread(target=self._send, name="tracking", daemon=True)
+
+    @classmethod
+    def open(cls, *, stage: str, key: str, params: Params, root: Path) -> "Tracker":
+        """Start, or go on with, the run of `stage` with `key` in the experiment that this process belongs to.
+
+        Args:
+            stage: the stage's name.
+            key: hash of the stage's params and inputs.
+            params: all params of the experiment.
+            root: the repository's real root, also when this process runs in a temporary copy.
+        """
+        parent = Parent.here(params)
+        header = {"stage": stage, "key": key, "parent": parent.record()}
+        start = {"host": os.uname().nodename, "slurm_job_id": os.environ.get("SLURM_JOB_ID", "")}
+        journal = None
+        try:
+            journal = Journal.open(root, f"{stage}-{key[:16]}-{parent.identity[:8]}", header)
+            journal.append("start", start)
+        except OSError as error:
+            _say(f"this run is not recorded: {error}")
+        return cls(stage, root, journal)
+
+    def report(
+        self, step: int, numbers: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None
+    ) -> None:
+        """Record a point of each curve, and pictures.
+
+        Args:
+            step: images seen so far, >= 0.
+            numbers: values of the curves at this step.
+            pictures: uint8 (H, W, 3).
+
+        Raises:
+            ValueError: a picture has another type or shape.
+        """
+        self._append("point", {"step": int(step), "numbers": _floats(numbers)})
+        for name, picture in (pictures or {}).items():
+            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise ValueError(f"picture {name!r}: {picture.dtype} {picture.shape}, must be uint8 (H, W, 3)")
+            try:
+                if self._journal:
+                    self._journal.append_picture(int(step), name, picture)
+            except OSError as error:
+                self._say_once(f"a picture is not recorded: {error}")
+
+    def finish(self, metrics: Mapping[str, float]) -> None:
+        """Record the stage's final numbers, `<stage>.<metric>`, on its run and on the parent."""
+        self._append("final", {"numbers": _floats(metrics)})
+        self._note_data()  # now there, if this was `prepare`
+
+    def __enter__(self) -> "Tracker":
+        if self._journal:
+            self._thread.start()
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            self._on_term = signal.signal(signal.SIGTERM, _exit_on_term)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._on_term is not None:
+            signal.signal(signal.SIGTERM, self._on_term)
+        self._append("end", {"status": _status(error)})
+        self._closing.set()
+        if not self._journal:
+            return
+        self._thread.join(PATIENCE)
+        if not self._sent:
+            _say("MLflow does not have all of this run yet; the next stage sends the rest, or: "
+                 "python -m stages.tracking sync")  # fmt: skip
+        if not self._thread.is_alive():
+            self._journal.close()
+
+    def _append(self, kind: str, record: journals.Record) -> None:
+        if self._journal:
+            try:
+                self._journal.append(kind, record)
+            except OSError as error:
+                self._say_once(f"a point is not recorded: {error}")
+
+    def _note_data(self) -> None:
+        fingerprint = data_fingerprint()
+        if fingerprint:
+            self._append("parent", {"tags": {"data.fingerprint": fingerprint}, "keys": {}})
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._silent:
+            self._silent.add(line)
+            _say(line)
+
+    def _send(self) -> None:
+        """The thread: send what is new, wait, again; one last time when the stage has ended."""
+        assert self._journal is not None
+        self._note_data()
+        self._append("parent", {"tags": {}, "keys": keys_of_others(self._stage)})
+        delivery, pause, others = None, INTERVAL, True
+        while not self._sent:
+            last_time = self._closing.is_set()
+            try:
+                self._journal.beat()
+                delivery = delivery or Delivery(Store.connect(self._root), self._journal)
+                if delivery.send():
+                    self._journal.delete()
+                    self._sent = True
+                pause = INTERVAL
+                if others:
+                    others = False
+                    sync(self._root)
+            except Exception as error:
+                delivery, pause = None, min(2 * pause, LONGEST_PAUSE)
+                self._say_once(f"MLflow: {_reason(error, self._root)}; the stage goes on")
+            if last_time:
+                return
+            self._closing.wait(pause)
+
+
+def _floats(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {journals.clean(name): float(value) for name, value in numbers.items()}
+
+
+def _exit_on_term(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _status(error: BaseException | None) -> str:
+    """How a run ended, in MLflow's words."""
+    if error is None:
+        return "FINISHED"
+    by_signal = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128
+    return "KILLED" if by_signal or isinstance(error, KeyboardInterrupt) else "FAILED"
+
+
+def _reason(error: Exception, root: Path) -> str:
+    return redacted(f"{type(error).__name__}: {error}", tracking_uri(root))
+
+
+def sync(root: Path) -> int:
+    """Send the journals that stages left behind; returns how many runs were completed.
+
+    Raises:
+        Exception: whatever MLflow raises when it is away; all that is not sent stays in the journals.
+    """
+    store, done, failure = None, 0, None
+    for journal in journals.left_behind(root, os.uname().nodename):
+        store = store or Store.connect(root)
+        try:
+            if Delivery(store, journal).send():
+                journal.delete()
+                done += 1
+        except Exception as error:  # one journal that MLflow refuses does not hold up the others
+            failure = error
+    if failure:
+        raise failure
+    return done
+
+
+def ui_command(root: Path, port: int) -> list[str]:
+    """The command that serves the store of the repository at `root` on 127.0.0.1."""
+    store = ["--backend-store-uri", tracking_uri(root), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "ui", *store, "--host", "127.0.0.1", "--port", str(port)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m stages.tracking sync|ui`."""
+    parser = argparse.ArgumentParser(prog="python -m stages.tracking", description="The MLflow store of this project.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("sync", help="send what stages could not send")
+    ui = commands.add_parser("ui", help="serve the store on 127.0.0.1")
+    ui.add_argument("--port", type=int, default=5000)
+    chosen = parser.parse_args(arguments)
+    try:
+        root = find_root()
+    except StageError as error:
+        _say(str(error))
+        return 1
+    uri = tracking_uri(root)
+    if chosen.command == "ui":
+        if uri.startswith("http"):
+            print(f"The store is a server: open {split_credentials(uri)[0]}")
+            return 0
+        Store.connect(root)  # a fresh store gets its tables here, not in the server's worker
+        print(f"Open http://127.0.0.1:{chosen.port} (Ctrl-C ends it)", flush=True)
+        os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven idle processes, for GenAI only
+        command = ui_command(root, chosen.port)
+        os.execv(command[0], command)
+    began = time.monotonic()
+    try:
+        done = sync(root)
+    except Exception as error:
+        _say(f"MLflow: {_reason(error, root)}; nothing is lost, try again later")
+        return 1
+    print(f"{done} runs sent in {time.monotonic() - began:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Samplers against oracles: the true noise gives back z_0, and diffusers' schedulers give the same trajectory."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from d2it.diffusion.guidance import guided
+from d2it.diffusion.noise import ImageStreams, multi_grained_noise
+from d2it.diffusion.prediction import Prediction, interpret
+from d2it.diffusion.samplers import SAMPLERS, ddim, ddpm, dpm_solver
+from d2it.diffusion.schedule import Schedule, at, linear_schedule
+from d2it.grain.codes import copy_codes
+
+FULL = linear_schedule(1000, 1e-4, 0.02)
+SHAPE = (2, 4, 4, 4)
+
+
+def oracle(schedule: Schedule, z_0: Tensor) -> Callable[[Tensor, Tensor], Prediction]:
+    """Knows z_0, and so the noise of any z_t."""
+
+    def predict(z: Tensor, index: Tensor) -> Prediction:
+        noise = (z - at(schedule.alpha_bar.sqrt(), index) * z_0) / at((1 - schedule.alpha_bar).sqrt(), index)
+        return Prediction(z_0, noise, at(schedule.posterior_log_variance, index))
+
+    return predict
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 10, 250])
+def test_an_oracle_for_the_noise_gives_back_z_0(sampler: str, steps: int) -> None:
+    z_0 = torch.randn(SHAPE)
+    schedule = FULL.respaced(steps)
+    found = SAMPLERS[sampler](schedule, oracle(schedule, z_0), lambda: torch.randn(SHAPE))
+    # DDIM keeps the noise that is left at the first timestep: √ᾱ_0 z_0 + √(1 - ᾱ_0) ε is cleaned by its last step
+    torch.testing.assert_close(found, z_0, atol=1e-3, rtol=1e-3)
+
+
+def toy_model(z: Tensor, t: Tensor) -> Tensor:
+    """A smooth function of z_t and t, in place of a trained model: (B, 2C, h, w)."""
+    phase = t.float()[:, None, None, None] / 1000
+    return torch.cat([0.6 * torch.tanh(z + phase), torch.sin(3 * z - phase)], 1)
+
+
+def predict_with_toy(schedule: Schedule, objective: str = "epsilon") -> Callable[[Tensor, Tensor], Prediction]:
+    return lambda z, index: interpret(schedule, toy_model(z, schedule.timestep[index]), z, index, objective)
+
+
+@pytest.mark.parametrize("objective", ["epsilon", "v"])
+def test_ddpm_equals_diffusers(objective: str) -> None:
+    from diffusers import DDPMScheduler
+
+    schedule = FULL.respaced(20)
+    kind = "epsilon" if objective == "epsilon" else "v_prediction"
+    theirs = DDPMScheduler(
+        1000, 1e-4, 0.02, "linear", variance_type="learned_range", clip_sample=False, prediction_type=kind
+    )
+    theirs.set_timesteps(timesteps=schedule.timestep.flip(0).tolist())
+    g, h = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    ours = ddpm(schedule, predict_with_toy(schedule, objective), lambda: torch.randn(SHAPE, generator=g))
+    z = torch.randn(SHAPE, generator=h)
+    for t in theirs.timesteps:
+        z = theirs.step(toy_model(z, t.expand(2)), int(t), z, generator=h).prev_sample
+    torch.testing.assert_close(ours, z, atol=1e-5, rtol=1e-5)
+
+
+def test_ddim_equals_diffusers() -> None:
+    """On evenly spaced timesteps with DDIM's own stride of 1000 / 20."""
+    from diffusers import DDIMScheduler
+
+    theirs = DDIMScheduler(1000, 1e-4, 0.02, "linear", clip_sample=False, set_alpha_to_one=True)
+    theirs.set_timesteps(20)  # 950, 900, ..., 0
+    index = theirs.timesteps.flip(0)
+    schedule = Schedule(index, FULL.alpha_bar[index])
+    start = torch.randn(SHAPE)
+    ours = ddim(schedule, predict_with_toy(schedule), lambda: start)
+    z = start
+    for t in theirs.timesteps:
+        z = theirs.step(toy_model(z, t.expand(2))[:, :4], int(t), z, eta=0.0).prev_sample
+    torch.testing.assert_close(ours, z, atol=1e-5, rtol=1e-5)
+
+
+def test_dpm_solver_equals_diffusers() -> None:
+    from diffusers import DPMSolverMultistepScheduler
+
+    theirs = DPMSolverMultistepScheduler(
+        1000, 1e-4, 0.02, "linear", algorithm_type="dpmsolver++", solver_order=2, solver_type="midpoint",
+        lower_order_final=False, euler_at_final=True, final_sigmas_type="zero",
+    )  # fmt: skip
+    schedule = FULL.respaced(20)
+    theirs.set_timesteps(timesteps=schedule.timestep.flip(0).tolist())
+    start = torch.randn(SHAPE)
+    ours = dpm_solver(schedule, predict_with_toy(schedule), lambda: start)
+    z = start
+    for t in theirs.timesteps:
+        z = theirs.step(toy_model(z, t.expand(2))[:, :4], t, z).prev_sample
+    torch.testing.assert_close(ours, z, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samples_are_constant_inside_coarse_regions_at_every_step(sampler: str) -> None:
+    copies, grain_map = [2, 1], torch.tensor([[[0, 1], [1, 0]], [[0, 0], [1, 1]]])
+    schedule = FULL.respaced(10)
+    seen: list[Tensor] = []
+
+    def predict(z: Tensor, index: Tensor) -> Prediction:
+        seen.append(z)
+        return interpret(schedule, toy_model(z, schedule.timestep[index]), z, index, "epsilon")
+
+    streams = ImageStreams([1, 2], torch.device("cpu"))
+    z = SAMPLERS[sampler](schedule, predict, lambda: multi_grained_noise(streams.normal(SHAPE[1:]), grain_map, copies))
+    assert len(seen) == 10
+    for state in (*seen, z):
+        assert torch.equal(state, copy_codes(state, grain_map, copies))
+
+
+def test_an_images_stream_does_not_depend_on_its_batch() -> None:
+    cpu = torch.device("cpu")
+    together = ImageStreams([11, 12, 13], cpu)
+    alone = ImageStreams([12], cpu)
+    for _ in range(3):
+        assert torch.equal(together.normal((4, 2, 2))[1], alone.normal((4, 2, 2))[0])
+    assert torch.equal(together.uniform((2, 2))[1], alone.uniform((2, 2))[0])
+
+
+def guidance_model(calls: list[int]) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Noise = label, so that guidance can be read off; counts the images of each pass."""
+
+    def model(z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor) -> Tensor:
+        calls.append(len(z))
+        value = labels.float()[:, None, None, None].expand_as(z)
+        return torch.cat([value, 0.1 * value], 1)
+
+    return model
+
+
+def test_guidance_moves_all_channels_away_from_the_unguided_noise_in_one_pass() -> None:
+    calls: list[int] = []
+    labels, grain_map = torch.tensor([1, 2]), torch.zeros(2, 2, 2)
+    predict = guided(guidance_model(calls), FULL, labels, 10, grain_map, 3.0, (0.0, 1.0), "epsilon")
+    noise = predict(torch.zeros(SHAPE), torch.tensor([500, 500])).noise
+    expected = 10 + 3 * (labels - 10)
+    assert torch.equal(noise, expected[:, None, None, None].expand(SHAPE).float())
+    assert calls == [4]
+
+
+@pytest.mark.parametrize(("index", "passes"), [(100, 2), (500, 4), (900, 2)])
+def test_guidance_works_only_in_its_interval_of_noise_levels(index: int, passes: int) -> None:
+    calls: list[int] = []
+    model = guidance_model(calls)
+    predict = guided(model, FULL, torch.tensor([1, 2]), 10, torch.zeros(2, 2, 2), 3.0, (0.2, 0.8), "epsilon")
+    predict(torch.zeros(SHAPE), torch.tensor([index, index]))
+    assert calls == [passes]
+
+
+def test_scale_1_and_unconditional_models_cost_one_pass() -> None:
+    for scale, no_class in ((1.0, 10), (3.0, 0)):
+        calls: list[int] = []
+        predict = guided(
+            guidance_model(calls), FULL, torch.tensor([0, 0]), no_class, torch.zeros(2, 2, 2), scale, (0, 1), "epsilon"
+        )
+        predict(torch.zeros(SHAPE), torch.tensor([5, 5]))
+        assert calls == [2]

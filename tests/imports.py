@@ -1,0 +1,41 @@
+"""Which of the project's modules a module imports, directly or not, read from the source."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("d2it", "stages", "slurm", "ablations", "benchmarks")
+
+
+def path_of(module: str) -> Path | None:
+    """File of a dotted module of this project, relative to its root; None for others."""
+    if module.split(".")[0] not in PACKAGES:
+        return None
+    path = Path(*module.split("."))
+    if (ROOT / path).with_suffix(".py").exists():
+        return path.with_suffix(".py")
+    return path / "__init__.py" if (ROOT / path / "__init__.py").exists() else None
+
+
+def direct_imports(path: Path) -> set[Path]:
+    """Files of this project that a file imports, also inside functions."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {imported for name in names if (imported := path_of(name))}
+    return found
+
+
+def closure(path: Path) -> set[Path]:
+    """All files of this project that importing a file runs, the file itself included, empty __init__ files left out."""
+    seen: set[Path] = set()
+    todo = {path}
+    while todo:
+        current = todo.pop()
+        seen.add(current)
+        todo |= direct_imports(current) - seen
+    return {p for p in seen if (ROOT / p).read_text(encoding="utf-8").strip()}

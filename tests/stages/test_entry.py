@@ -1,0 +1,166 @@
+"""What a job does around a stage's own work, with the real tracker and a stage that stands in for the real one."""
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from d2it.params import ParamsError
+from stages.entry import clear, run
+from stages.errors import StageError, is_users
+from stages.stage import Stage
+
+ROOT = Path(__file__).parents[2]
+Main = Callable[[Stage], Mapping[str, float]]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the workspace, beside the real root."""
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    (tmp_path / "root").mkdir()
+    shutil.copy(ROOT / "params.yaml", folder)
+    (folder / "dvc.yaml").write_text(
+        "stages:\n  fid:\n    cmd: x\n    params: [fid]\n"
+        "    outs: [outputs/fid/reference: {persist: true}, outputs/fid/other]\n"
+    )
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    return folder
+
+
+@pytest.fixture
+def stage_is(monkeypatch: pytest.MonkeyPatch) -> Callable[[Main], None]:
+    """Let `main` be the fid stage."""
+
+    def replace(main: Main) -> None:
+        module = ModuleType("stages.fid")
+        module.__dict__["main"] = main
+        monkeypatch.setitem(sys.modules, "stages.fid", module)
+        monkeypatch.setattr("stages.tracking.PATIENCE", 0.0)  # how tracking ends is tested with it
+
+    return replace
+
+
+def scratches(workspace: Path) -> list[Path]:
+    return list((workspace.parent / "root" / ".d2it" / "scratch").iterdir())
+
+
+def test_a_stage_gets_its_params_and_folders_and_leaves_its_metrics(
+    workspace: Path, stage_is: Callable[[Main], None]
+) -> None:
+    seen: list[Stage] = []
+
+    def main(stage: Stage) -> Mapping[str, float]:
+        seen.append(stage)
+        stage.report(10, {"loss": 1.0})
+        assert stage.out.is_dir()
+        (stage.scratch / "checkpoint").write_text("x")
+        return {"b": 2.0, "a": 1.5}
+
+    stage_is(main)
+    run("fid")
+    (stage,) = seen
+    assert (stage.name, stage.rank, stage.world_size, stage.params.fid.neighbours) == ("fid", 0, 1, 3)
+    assert stage.out == Path("outputs/fid")
+    assert (workspace / "outputs/fid/metrics.json").read_text() == '{\n  "a": 1.5,\n  "b": 2.0\n}\n'
+    assert stage.scratch.parent == workspace.parent / "root" / ".d2it" / "scratch"
+    assert scratches(workspace) == []  # gone, after a good end
+    assert not (workspace / ".d2it").exists()
+
+
+def test_what_an_earlier_run_left_is_gone_but_for_what_persists(
+    workspace: Path, stage_is: Callable[[Main], None]
+) -> None:
+    for name in ("old.npy", "deep/er/old", "reference/statistics.npz"):
+        path = workspace / "outputs/fid" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("old")
+    found: list[str] = []
+
+    def main(stage: Stage) -> Mapping[str, float]:
+        found.extend(str(path.relative_to(stage.out)) for path in stage.out.rglob("*"))
+        return {}
+
+    stage_is(main)
+    run("fid")
+    assert sorted(found) == ["reference", "reference/statistics.npz"]
+
+
+def test_links_are_removed_and_not_what_they_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "file").write_text("x")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "folder").symlink_to(tmp_path / "cache")
+    clear(tmp_path / "out", keep=[])
+    assert list((tmp_path / "out").iterdir()) == []
+    assert (tmp_path / "cache" / "file").exists()
+
+
+def test_a_failed_stage_keeps_its_checkpoints_for_the_same_stage_only(
+    workspace: Path, stage_is: Callable[[Main], None]
+) -> None:
+    found: list[bool] = []
+
+    def main(stage: Stage) -> Mapping[str, float]:
+        found.append((stage.scratch / "checkpoint").exists())
+        (stage.scratch / "checkpoint").touch()
+        if len(found) < 3:
+            raise RuntimeError("out of memory")
+        return {}
+
+    stage_is(main)
+    params = (workspace / "params.yaml").read_text()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run("fid")
+    assert not (workspace / "outputs/fid/metrics.json").exists()
+    (workspace / "params.yaml").write_text(params.replace("neighbours: 3", "neighbours: 4"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run("fid")  # another experiment
+    (workspace / "params.yaml").write_text(params)
+    run("fid")
+    assert found == [False, False, True]
+    assert len(scratches(workspace)) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_final_number_that_is_not_finite_is_an_error_that_names_it(
+    workspace: Path, stage_is: Callable[[Main], None], value: float
+) -> None:
+    stage_is(lambda _: {"good": 1.0, "psnr": value})
+    with pytest.raises(StageError, match=f"psnr = {value}"):
+        run("fid")
+    assert list((workspace / "outputs/fid").iterdir()) == []
+
+
+def test_wrong_params_stop_before_anything_is_touched(workspace: Path, stage_is: Callable[[Main], None]) -> None:
+    (workspace / "outputs/fid").mkdir(parents=True)
+    (workspace / "outputs/fid/metrics.json").write_text(json.dumps({}))
+    (workspace / "params.yaml").write_text("seed: x")
+    stage_is(lambda _: {})
+    with pytest.raises(ParamsError):
+        run("fid")
+    assert (workspace / "outputs/fid/metrics.json").exists()
+    assert list((workspace.parent / "root").iterdir()) == []
+
+
+def test_an_unknown_stage_is_an_error_that_lists_the_known_ones(workspace: Path) -> None:
+    with pytest.raises(StageError, match="unknown stage 'os'; allowed: prepare, train_dvae"):
+        run("os")
+    assert not (workspace / "outputs").exists()
+
+
+def test_only_our_own_value_errors_are_told_without_a_traceback() -> None:
+    assert is_users(StageError("x"))
+    assert is_users(ParamsError("x"))
+    assert not is_users(ValueError("x"))
+    assert not is_users(UnicodeDecodeError("utf-8", b"", 0, 1, "x"))
+    assert not is_users(RuntimeError("x"))

@@ -1,0 +1,124 @@
+"""The stage prepare: what later stages find in outputs/prepare, and that it is always the same."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from d2it.data.imageset import DataError
+from d2it.data.shards import Shards
+from d2it.grain.entropy import region_entropy
+from d2it.params import load, parse
+from stages import prepare
+from stages.stage import Stage
+
+PARAMS = load(Path(__file__).parents[2] / "params.yaml").model_dump()
+Reported = list[tuple[int, Mapping[str, float], Mapping[str, Any] | None]]
+
+
+def run(folder: Path, **data: object) -> tuple[Path, dict[str, float], Reported]:
+    """Run the stage in a folder of its own."""
+    small = {"train_crops": 64, "validation_crops": 16}
+    params = parse(PARAMS | {"data": PARAMS["data"] | small | data})
+    reported: Reported = []
+    stage = Stage(
+        "prepare",
+        params,
+        folder,
+        folder,
+        folder,
+        torch.device("cpu"),
+        0,
+        1,
+        lambda step, numbers, pictures=None: reported.append((step, numbers, pictures)),
+    )
+    stage.out.mkdir(parents=True)
+    return stage.out, prepare.main(stage), reported
+
+
+def photo_folder(root: Path, count: int) -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        path = root / "abc"[i % 3] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (80, 100, 3), dtype=np.uint8)).save(path)
+    return root
+
+
+def test_outputs_agree_with_each_other(tmp_path: Path) -> None:
+    out, numbers, reported = run(tmp_path)
+    description = json.loads((out / "data.json").read_text())
+    assert (description["train"], description["validation"], len(description["classes"])) == (64, 16, 8)
+    assert (numbers["train_images"], numbers["validation_images"], numbers["classes"]) == (64, 16, 8)
+    for split in ("train", "validation"):
+        rows = np.arange(description[split])
+        images, labels, entropy = (Shards(out / split, name) for name in ("images", "labels", "entropy"))
+        assert len(images) == len(labels) == len(entropy) == len(rows)
+        assert (images.row_shape, images.dtype) == ((64, 64, 3), np.uint8)
+        assert (labels.row_shape, labels.dtype) == ((), np.int64)
+        assert (entropy.row_shape, entropy.dtype) == ((4, 4), np.float32)
+        measured = region_entropy(images.take(rows), 16, 0.01)
+        np.testing.assert_allclose(entropy.take(rows), measured, atol=1e-5)
+        assert np.bincount(labels.take(rows)).tolist() == [len(rows) // 8] * 8
+    quantiles = np.load(out / "entropy_quantiles.npy", allow_pickle=False)
+    values = Shards(out / "train", "entropy").take(np.arange(64)).astype(np.float64)
+    assert (quantiles.shape, quantiles.dtype) == ((4097,), np.float64)
+    np.testing.assert_allclose(quantiles, np.quantile(values, np.linspace(0, 1, 4097)), rtol=1e-6)
+    assert numbers["mean_entropy"] == pytest.approx(values.mean(), abs=0.05)
+    (step, sent, pictures), *others = reported
+    assert (step, sent, others) == (0, numbers, [])
+    assert pictures is not None
+    for name, picture in pictures.items():
+        with Image.open(out / f"{name}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), picture)
+
+
+def test_two_runs_leave_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (run(tmp_path / name)[0] for name in ("a", "b"))
+    files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    assert len(files) == 10
+    assert files == sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file())
+    for name in files:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_a_folder_of_images_without_labels_or_validation(tmp_path: Path) -> None:
+    source = photo_folder(tmp_path / "photos", 5)
+    out, numbers, _ = run(tmp_path / "outputs", source=str(source), labels="none", validation=0.0)
+    description = json.loads((out / "data.json").read_text())
+    assert (description["classes"], description["labels"]) == ([], "none")
+    assert (description["train"], description["validation"], numbers["classes"]) == (5, 0, 0)
+    assert Shards(out / "train", "labels").take(np.arange(5)).tolist() == [0] * 5
+    assert (out / "grain_maps.png").is_file()
+
+
+def test_a_relative_source_starts_at_the_repositorys_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo_folder(tmp_path / "photos", 3)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    monkeypatch.setitem(os.environ, "DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(copy)
+    assert run(tmp_path / "outputs", source="photos")[1]["classes"] == 3
+
+
+def test_a_damaged_image_leaves_no_output(tmp_path: Path) -> None:
+    source = photo_folder(tmp_path / "photos", 20)
+    (source / "a" / "zz.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    with pytest.raises(DataError, match=r"a/zz\.jpg"):
+        run(tmp_path / "outputs", source=str(source))
+    assert list((tmp_path / "outputs" / "prepare").iterdir()) == []
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(1, 1), (3, 3), (8, 8), (100, 8)])
+def test_shown_photos_are_of_as_many_classes_as_there_is_room_for(classes: int, expected: int) -> None:
+    labels = np.arange(300) % classes
+    chosen = prepare.of_each_class(labels, 8)
+    assert len(set(chosen.tolist())) == 8
+    assert len(np.unique(labels[chosen])) == expected
+    assert prepare.of_each_class(labels[:2], 8).tolist() == [0, 1]

@@ -1,0 +1,156 @@
+"""Training is a pure function of its params: interruptions, micro-batches and ranks do not show in the weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+
+from d2it.params import Training
+from d2it.training.checkpoints import Checkpoints
+from d2it.training.ema import EMA
+from d2it.training.loop import MicroBatch, NonFiniteLossError, Run, Update, train
+from d2it.training.ranks import Ranks
+
+CONFIG = {
+    "images": 96, "batch_size": 8, "micro_batch": 4, "warmup_images": 16, "cooldown_images": 16, "gradient_clip": 1.0,
+    "precision": "float32", "log_images": 16, "checkpoint_images": 24,
+}  # fmt: skip
+DATA = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing of the process is left but its files."""
+
+
+def build(
+    folder: Path,
+    ranks: Ranks | None = None,
+    kill_at: int | None = None,
+    poison_at: int | None = None,
+    points: list[tuple[int, Mapping[str, float]]] | None = None,
+    **changes: Any,
+) -> tuple[list[Update], Run]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Dropout(0.3), nn.Linear(16, 6))
+    config = Training.model_validate(CONFIG | changes)
+
+    def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        if kill_at is not None and micro.images_seen >= kill_at:
+            raise Killed
+        x = DATA[torch.from_numpy(micro.rows)]
+        noise = torch.randn(x.shape, generator=micro.generator)
+        value = ((model(x + noise) - x) ** 2).mean()
+        if poison_at is not None and micro.images_seen >= poison_at:
+            value = value * float("nan")
+        return value, {"loss": value}
+
+    adam = torch.optim.AdamW(model.parameters())
+    run = Run(
+        config, len(DATA), 7, torch.device("cpu"), Checkpoints(folder),
+        lambda seen, numbers: points.append((seen, numbers)) if points is not None else None,
+        "toy", EMA(model, 0.9), ranks or Ranks(),
+    )  # fmt: skip
+    return [Update("toy", model, adam, 0.01, loss)], run
+
+
+def weights(updates: list[Update], run: Run) -> list[Tensor]:
+    assert run.ema is not None
+    return [*updates[0].model.parameters(), *run.ema.model.parameters()]
+
+
+def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = build(tmp_path / "a"), build(tmp_path / "b")
+    assert train(*first) == train(*second)
+    assert all(torch.equal(a, b) for a, b in zip(weights(*first), weights(*second), strict=True))
+
+
+@pytest.mark.parametrize("kill_at", [8, 24, 48, 88])
+def test_a_killed_run_goes_on_to_the_same_bytes_and_the_same_curve(tmp_path: Path, kill_at: int) -> None:
+    whole = build(tmp_path / "whole")
+    curve = train(*whole)
+    with pytest.raises(Killed):
+        train(*build(tmp_path / "killed", kill_at=kill_at))
+    resumed = build(tmp_path / "killed")
+    assert train(*resumed) == curve
+    assert all(torch.equal(a, b) for a, b in zip(weights(*whole), weights(*resumed), strict=True))
+
+
+def test_a_broken_newest_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    whole = build(tmp_path / "whole")
+    train(*whole)
+    with pytest.raises(Killed):
+        train(*build(tmp_path / "killed", kill_at=88))
+    paths = sorted((tmp_path / "killed").glob("step-*"))
+    assert len(paths) == 2
+    paths[-1].write_bytes(paths[-1].read_bytes()[:100])
+    resumed = build(tmp_path / "killed")
+    train(*resumed)
+    assert all(torch.equal(a, b) for a, b in zip(weights(*whole), weights(*resumed), strict=True))
+
+
+def test_a_run_without_dropout_does_not_depend_on_how_the_batch_is_cut(tmp_path: Path) -> None:
+    """Micro-batches have streams of their own, so only a loss without noise can be compared."""
+
+    def plain(folder: Path, micro_batch: int) -> list[Tensor]:
+        updates, run = build(folder, micro_batch=micro_batch)
+        model = updates[0].model
+        model.eval()
+
+        def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+            x = DATA[torch.from_numpy(micro.rows)]
+            return ((model(x) - x) ** 2).mean(), {}
+
+        updates = [Update("toy", model, updates[0].optimizer, 0.01, loss)]
+        train(updates, run)
+        return list(model.parameters())
+
+    for a, b in zip(plain(tmp_path / "a", 8), plain(tmp_path / "b", 2), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+
+
+def _rank(rank: int, size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=size
+    )
+    updates, run = build(folder / "ranks", Ranks(rank, size))
+    curve = train(updates, run)
+    torch.save({"weights": [w.detach() for w in weights(updates, run)], "curve": curve}, folder / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_train_the_same_model_as_one(tmp_path: Path) -> None:
+    alone = build(tmp_path / "alone")
+    curve = train(*alone)
+    mp.spawn(_rank, (2, tmp_path), nprocs=2)
+    for rank in range(2):
+        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
+        for a, b in zip(weights(*alone), found["weights"], strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+        for ours, theirs in zip(curve, found["curve"], strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_micro_batches_that_ranks_cannot_share_are_refused() -> None:
+    with pytest.raises(ValueError, match="must be a multiple of the number of ranks"):
+        Ranks(0, 3).share(4)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"toy: toy's loss is nan.* at step 6 \(48 images\).* step 6 in"):
+        train(*build(tmp_path, poison_at=48))
+
+
+def test_points_of_the_curve_come_at_the_asked_images_and_at_the_end(tmp_path: Path) -> None:
+    points: list[tuple[int, Mapping[str, float]]] = []
+    curve = train(*build(tmp_path, images=88, points=points))
+    assert [seen for seen, _ in points] == [16, 32, 48, 64, 80, 88] == [int(p["images"]) for p in curve]
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    curve = train(*build(tmp_path, images=4000, log_images=400, checkpoint_images=4000, cooldown_images=0))
+    assert curve[-1]["loss"] < 0.8 * curve[0]["loss"]
