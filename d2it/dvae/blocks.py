@@ -8,8 +8,8 @@ GROUPS = 32
 
 
 def normalize(channels: int) -> nn.GroupNorm:
-    """GroupNorm with LDM's epsilon and 32 groups, or fewer of at least 4 channels."""
-    return nn.GroupNorm(min(GROUPS, channels // 4), channels, eps=1e-6)
+    """GroupNorm with LDM's epsilon and 32 groups; where channels are few, groups of 8."""
+    return nn.GroupNorm(GROUPS if channels >= 4 * GROUPS else channels // 8, channels, eps=1e-6)
 
 
 class ResBlock(nn.Module):

@@ -47,6 +47,12 @@ class HierarchicalEncoder(nn.Module):
         )
         self.heads = nn.ModuleList(GrainHead(widths[-1], channels_out) for _ in factors)  # finest first
 
+    def start_with_log_variance(self, value: float) -> None:
+        """Set the biases of the second half of each head's channels, the log-variances of a posterior."""
+        for head in self.heads:
+            assert isinstance(head, GrainHead) and head.conv.bias is not None
+            nn.init.constant_(head.conv.bias[len(head.conv.bias) // 2 :], value)
+
     def forward(self, images: Tensor) -> list[Tensor]:
         x = self.trunk(self.conv_in(images))
         features = [x]

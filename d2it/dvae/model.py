@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from d2it.dvae.decoder import Decoder
 from d2it.dvae.encoder import HierarchicalEncoder
+from d2it.dvae.initialize import initialize
 from d2it.dvae.quantizer import Quantizer
 from d2it.grain.codes import code_weight, codes_once, combine, copies_per_side, copy_codes, first_positions
 
+LOG_VARIANCE = -6.0  # of the posterior at the start: little noise, so that codes mean something from the first step
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
@@ -56,6 +58,9 @@ class DynamicVAE(nn.Module):
         shape = (config.channels, config.multipliers, config.res_blocks)
         self.encoder = HierarchicalEncoder(*shape, config.factors, moments)
         self.decoder = Decoder(*shape, z)
+        initialize(self)
+        if config.regularizer == "kl":
+            self.encoder.start_with_log_variance(LOG_VARIANCE)
         self.quantizer = Quantizer(z, config.codebook_size) if config.regularizer == "vq" else None
 
     def encode(self, images: Tensor, grain_map: Tensor) -> Posterior:

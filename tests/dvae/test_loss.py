@@ -1,0 +1,98 @@
+"""DVAE losses: adversarial weight and start, finite gradients on constant images, LPIPS from a local file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import vgg16
+
+from d2it.dvae.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
+from d2it.dvae.loss import DVAELoss
+from d2it.dvae.perceptual import PerceptualLoss
+from tests.dvae.test_model import dvae, photos, random_map
+from tests.transformer.models import DEMO
+
+
+def losses(regularizer: str = "kl", **changes: object) -> DVAELoss:
+    config = DEMO.dvae.model_copy(update={"regularizer": regularizer, **changes})
+    return DVAELoss(config, dvae(regularizer=regularizer), PatchDiscriminator(8, 2), None)
+
+
+@pytest.fixture(scope="module")
+def vgg_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as torchvision's: the same names and shapes, random numbers."""
+    torch.manual_seed(0)
+    state = {name: x for name, x in vgg16(weights=None).state_dict().items() if name.startswith("features")}
+    path = tmp_path_factory.mktemp("weights") / "vgg.pth"
+    torch.save(state, path)
+    return path
+
+
+def test_hinge_loss_is_zero_beyond_the_margin_and_one_at_indifference() -> None:
+    assert float(hinge_loss(torch.full((5,), 1.5), torch.full((5,), -2.0))) == 0
+    assert float(hinge_loss(torch.zeros(5), torch.zeros(5))) == 1
+
+
+def test_adaptive_weight_is_the_ratio_of_gradient_norms_at_the_last_layer() -> None:
+    last = nn.Parameter(torch.tensor([1.0, 2.0]))
+    weight = adaptive_weight((6 * last).sum(), (2 * last).sum(), last)
+    assert float(weight) == pytest.approx(3, rel=1e-3)
+
+
+def test_the_discriminator_joins_at_its_start_and_warms_up() -> None:
+    loss = losses(adversarial_weight=0.75, adversarial_start=1000, adversarial_warmup=100)
+    assert loss.adversarial_share(999) == 0
+    assert 0 < loss.adversarial_share(1000) < loss.adversarial_share(1050) < 1
+    assert loss.adversarial_share(1100) == loss.adversarial_share(10**6) == 1
+    assert losses(adversarial_weight=0.0).adversarial_share(10**6) == 0
+
+
+@pytest.mark.parametrize("regularizer", ["kl", "vq"])
+@pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
+def test_gradients_are_finite_on_constant_images(regularizer: str, level: float) -> None:
+    loss = losses(regularizer, adversarial_weight=0.75, adversarial_start=0, adversarial_warmup=0)
+    images = torch.full((3, 3, 64, 64), level)
+    found = loss.autoencoder(images, random_map(2, 4), torch.Generator().manual_seed(0), 10)
+    (found.loss + loss.adversary(images, found.reconstructions)).backward()
+    gradients = [
+        p.grad for module in (loss.model, loss.discriminator) for p in module.parameters() if p.grad is not None
+    ]
+    assert gradients
+    assert all(bool(g.isfinite().all()) for g in gradients)
+
+
+def test_the_adversarial_term_moves_the_autoencoder_only_after_its_start() -> None:
+    for seen, expected in ((0, False), (10, True)):
+        loss = losses(adversarial_weight=0.75, adversarial_start=10, adversarial_warmup=0)
+        found = loss.autoencoder(photos(), random_map(2, 4), torch.Generator().manual_seed(0), seen)
+        assert ("adversarial" in found.numbers) is expected
+
+
+def test_the_discriminator_has_no_buffers_that_two_forward_passes_could_disturb() -> None:
+    assert list(PatchDiscriminator(8, 3).buffers()) == []
+
+
+def test_lpips_equals_the_packages_own_and_is_zero_for_equal_images(vgg_weights: Path) -> None:
+    loss = PerceptualLoss(vgg_weights)
+    a, b = photos(2, 64), photos(2, 64).flip(3)
+    torch.testing.assert_close(loss(a, b), loss.lpips(a, b).flatten(), rtol=1e-4, atol=1e-6)
+    assert loss(a, a).abs().max() == 0
+
+
+def test_lpips_has_finite_gradients_on_constant_images_where_the_package_may_not(vgg_weights: Path) -> None:
+    loss = PerceptualLoss(vgg_weights)
+    for level in (-1.0, 0.0, 1.0):
+        images = torch.full((1, 3, 32, 32), level, requires_grad=True)
+        loss(images, torch.full((1, 3, 32, 32), level)).sum().backward()
+        assert images.grad is not None
+        assert bool(images.grad.isfinite().all())
+
+
+def test_lpips_is_float32_under_autocast(vgg_weights: Path) -> None:
+    loss = PerceptualLoss(vgg_weights)
+    a, b = photos(1, 64), photos(1, 64).flip(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        under: Tensor = loss(a.bfloat16().float(), b)
+    torch.testing.assert_close(under, loss(a.bfloat16().float(), b))
+    assert under.dtype == torch.float32
