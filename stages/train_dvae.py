@@ -38,7 +38,7 @@ def build(stage: Stage) -> DynamicVAE:
     )
     quantiles = np.load(stage.outputs / "prepare" / "entropy_quantiles.npy", allow_pickle=False)
     model.thresholds = entropy_thresholds(quantiles, p.grain.shares)
-    return model.to(stage.device, memory_format=torch.channels_last)
+    return model.to(stage.device).to(memory_format=torch.channels_last)
 
 
 class Losses:

@@ -1,0 +1,123 @@
+"""What the demo must reach, read from the outputs of `dvc repro` in this very folder; `pytest -m demo -s` prints it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from d2it.data.photos import to_uint8
+from d2it.data.shards import Shards
+from d2it.diffusion.generate import ImageGenerator
+from d2it.diffusion.grain import sample_grain_maps
+from d2it.diffusion.noise import ImageStreams
+from d2it.diffusion.schedule import linear_schedule
+from d2it.dvae.model import DynamicVAE, load_dvae
+from d2it.evaluation.features import InceptionFeatures, random_weights
+from d2it.evaluation.frechet import frechet_distance
+from d2it.evaluation.statistics import ImageStatistics
+from d2it.params import Diffusion, load
+from d2it.transformer.content import build_content
+from d2it.transformer.files import read_config
+from d2it.transformer.grain import build_grain
+from tests.imports import ROOT
+
+pytestmark = pytest.mark.demo
+OUTPUTS = ROOT / "outputs"
+CPU = torch.device("cpu")
+
+
+def metrics(stage: str) -> dict[str, float]:
+    found: dict[str, float] = json.loads((OUTPUTS / stage / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _all_threads() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(torch.multiprocessing.cpu_count())
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_reconstructions_are_3_db_better_than_the_mean_colour_of_regions() -> None:
+    found = metrics("train_dvae")
+    print(f"\nvalidation PSNR {found['psnr']:.2f} dB, mean colours {found['psnr_mean_colour']:.2f} dB")
+    assert found["psnr"] >= found["psnr_mean_colour"] + 3
+
+
+def test_measured_fine_ratio_is_the_asked_one_within_a_point() -> None:
+    asked = load(ROOT / "params.yaml").grain.shares[-1]
+    found = metrics("encode_latents")["fine_ratio"]
+    print(f"\nfine ratio of the training set {found:.4f}, asked {asked}")
+    assert found == pytest.approx(asked, abs=0.01)
+
+
+def test_sampled_grain_maps_are_like_real_ones() -> None:
+    found = metrics("train_grain")
+    print(
+        f"\nsampled grain maps: fine ratio {found['fine_ratio']:.4f} (real {found['fine_ratio_real']:.4f}), "
+        f"total variation over 2 x 2 patterns {found['pattern_total_variation']:.4f}"
+    )
+    assert found["fine_ratio_difference"] <= 0.03
+    assert found["pattern_total_variation"] <= 0.15
+
+
+def untrained_samples(n: int, batch: int = 64) -> np.ndarray[Any, Any]:
+    """Samples of the same models with initial weights, drawn as the stage does, in fewer steps."""
+    torch.manual_seed(0)
+    trained = load_dvae(OUTPUTS / "train_dvae", CPU)
+    dvae = DynamicVAE(trained.config).eval()
+    config, grain_config = read_config(OUTPUTS / "train_content"), read_config(OUTPUTS / "train_grain")
+    content, grain = build_content(config).eval(), build_grain(grain_config).eval()
+    diffusion = Diffusion.model_validate(config["diffusion"])
+    schedule = linear_schedule(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end).respaced(20)
+    generator = ImageGenerator(dvae, content, diffusion, steps=20)
+    images = []
+    with torch.no_grad():
+        for start in range(0, n, batch):
+            labels = torch.arange(start, min(start + batch, n)) % max(1, config["classes"])
+            streams = ImageStreams(range(start, start + len(labels)), CPU)
+            maps = sample_grain_maps(schedule, grain, labels, grain_config["region_grid"], streams)
+            images.append(to_uint8(generator.images(labels, maps, streams)))
+    return np.concatenate(images)
+
+
+def test_the_frechet_distance_of_samples_is_at_most_half_of_that_of_untrained_models() -> None:
+    samples = np.load(OUTPUTS / "sample" / "samples.npz", allow_pickle=False)["arr_0"]
+    real = Shards(OUTPUTS / "prepare" / "validation", "images")
+    sets = (samples, untrained_samples(len(samples)), real.take(np.arange(len(real))))
+    extractor = InceptionFeatures(random_weights(), CPU)
+    gaussians = []
+    for images in sets:
+        batches = (images[i : i + 16] for i in range(0, len(images), 16))
+        gaussians.append(ImageStatistics(keep=0).measure(extractor, batches).pool.gaussian())
+    ours, untrained = (frechet_distance(g, gaussians[2]) for g in gaussians[:2])
+    print(f"\nFréchet distance, random extractor: samples {ours:.4f}, untrained {untrained:.4f}: {ours / untrained:.3f} x")
+    assert ours <= 0.5 * untrained
+    assert ours == pytest.approx(metrics("fid")["random_frechet_distance"], rel=1e-3)
+
+
+def test_a_second_repro_runs_nothing() -> None:
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert "up to date" in done.stdout
+    assert "Running stage" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        "prepare/grain_maps.png",
+        "train_dvae/reconstructions.png",
+        "train_grain/maps.png",
+        "train_content/samples.png",
+        "sample/samples.png",
+        "fid/nearest.png",
+    ],
+)
+def test_there_is_a_picture_to_look_at(picture: str) -> None:
+    assert (OUTPUTS / Path(picture)).stat().st_size > 10_000

@@ -1,0 +1,154 @@
+"""End to end, at its smallest: real dvc repro, real dvc exp run, a real MLflow store."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from d2it.params import load
+from stages import encode_latents, fid, prepare, sample, train_content, train_dvae, train_grain
+from stages.entry import write_metrics
+from stages.stage import NAMES, Stage
+from tests.pipeline import Repository
+
+pytestmark = pytest.mark.slow
+MAINS = dict(
+    zip(NAMES, (prepare, train_dvae, encode_latents, train_grain, train_content, sample, fid), strict=True)
+)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository in which `dvc repro` has run."""
+    repository = Repository(tmp_path_factory.mktemp("pipeline"))
+    repository.dvc("repro")
+    repository.commit()
+    return repository
+
+
+def hashes(outputs: Path) -> dict[str, str]:
+    """sha256 of every file below a folder."""
+    files = sorted(p for p in outputs.rglob("*") if p.is_file() and p.name != ".gitignore")
+    return {str(p.relative_to(outputs)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def runs(repository: Repository) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{repository.folder / '.d2it' / 'mlflow.db'}")
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return list(client.search_runs(experiments))
+
+
+def children(repository: Repository, parent: Run) -> dict[str, Run]:
+    return {
+        run.info.run_name: run
+        for run in runs(repository)
+        if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    }
+
+
+def parents(repository: Repository) -> list[Run]:
+    return [run for run in runs(repository) if "mlflow.parentRunId" not in run.data.tags]
+
+
+def test_all_stages_leave_their_outputs_and_a_second_repro_runs_nothing(repository: Repository) -> None:
+    outputs = repository.folder / "outputs"
+    assert sorted(p.name for p in outputs.iterdir() if p.is_dir()) == sorted(NAMES)
+    again = repository.dvc("repro")
+    assert "Running stage" not in again
+    assert "up to date" in again
+
+
+def test_samples_are_in_the_adm_evaluators_format(repository: Repository) -> None:
+    samples = np.load(repository.folder / "outputs" / "sample" / "samples.npz", allow_pickle=False)
+    assert (samples["arr_0"].shape, samples["arr_0"].dtype) == ((8, 32, 32, 3), np.uint8)
+    assert samples["arr_1"].tolist() == list(range(8))
+
+
+def test_the_same_params_code_and_seed_give_the_same_bytes(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The jobs' outputs against the same stages run again in this process."""
+    params = load(repository.folder / "params.yaml")
+    monkeypatch.chdir(repository.folder)
+    outputs = tmp_path / "outputs"
+    threads = torch.get_num_threads()
+    for name, module in MAINS.items():
+        stage = Stage(
+            name=name, params=params, outputs=outputs, scratch=tmp_path / "scratch" / name, weights=tmp_path,
+            device=torch.device("cpu"), rank=0, world_size=1, report=lambda *_: None,
+        )  # fmt: skip
+        stage.out.mkdir(parents=True)
+        write_metrics(stage.out / "metrics.json", module.main(stage))
+    assert threads == torch.get_num_threads()
+    expected, found = hashes(repository.folder / "outputs"), hashes(outputs)
+    assert found == expected
+
+
+def test_mlflow_has_a_parent_and_a_child_a_stage_with_params_curves_and_pictures(repository: Repository) -> None:
+    parent = min(parents(repository), key=lambda run: run.info.start_time)
+    stages = children(repository, parent)
+    assert sorted(stages) == sorted(NAMES)
+    assert {run.info.status for run in stages.values()} == {"FINISHED"}
+    assert parent.data.params["refinenet.window"] == "2"
+    client = MlflowClient(f"sqlite:///{repository.folder / '.d2it' / 'mlflow.db'}")
+    for name, metric in (("train_dvae", "l1"), ("train_grain", "cross_entropy"), ("train_content", "loss")):
+        steps = [point.step for point in client.get_metric_history(stages[name].info.run_id, metric)]
+        assert len(steps) >= 4
+        assert steps == sorted(set(steps))
+    pictures = [f.path for name in NAMES for f in client.list_artifacts(stages[name].info.run_id, "images")]
+    for name in ("grain_maps", "reconstructions", "samples"):
+        assert any(name in path for path in pictures), pictures
+    assert "fid.random_frechet_distance" in parent.data.metrics
+
+
+def test_the_random_extractors_numbers_cannot_be_mistaken_for_fid(repository: Repository) -> None:
+    metrics = json.loads((repository.folder / "outputs" / "fid" / "metrics.json").read_text(encoding="utf-8"))
+    assert "random_frechet_distance" in metrics
+    assert not any("fid" in name for name in metrics)
+
+
+def test_dvcs_metrics_params_and_plots_work(repository: Repository) -> None:
+    assert "random_frechet_distance" in repository.dvc("metrics", "show")
+    assert "file://" in repository.dvc("plots", "show")
+    path = repository.folder / "params.yaml"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(before.replace("guidance: 1.5", "guidance: 2.5"), encoding="utf-8")
+    assert "sample.guidance" in repository.dvc("params", "diff")
+    path.write_text(before, encoding="utf-8")
+
+
+def test_an_experiment_reruns_only_what_its_param_changes_and_is_a_parent_run_of_its_own(
+    repository: Repository,
+) -> None:
+    said = repository.dvc("exp", "run", "-n", "fewer-steps", "-S", "sample.steps=2")
+    ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+    assert ran == ["sample", "fid"]
+    parent = next(run for run in parents(repository) if run.info.run_name == "fewer-steps")
+    assert sorted(children(repository, parent)) == ["fid", "sample"]
+    assert parent.data.params["sample.steps"] == "2"
+    first = min(parents(repository), key=lambda run: run.info.start_time)
+    for name in set(NAMES) - {"sample", "fid"}:
+        assert parent.data.tags[f"stage.{name}"] == children(repository, first)[name].info.run_id
+    assert "fewer-steps" in repository.dvc("exp", "show")
+
+
+def test_wrong_params_stop_before_any_work(repository: Repository) -> None:
+    path = repository.folder / "params.yaml"
+    before = path.read_text(encoding="utf-8")
+    values = yaml.safe_load(before)
+    values["sample"]["guidance"] = -1.0
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    log = repository.folder / ".d2it" / "jobs" / "sample"
+    jobs = sorted(os.listdir(log))
+    with pytest.raises(AssertionError, match=r"sample\.guidance = -1\.0: must be >= 0") as failed:
+        repository.dvc("repro")
+    assert "Traceback" not in str(failed.value)
+    assert sorted(os.listdir(log)) == jobs
+    path.write_text(before, encoding="utf-8")
