@@ -22,7 +22,7 @@ from d2it.transformer.files import load_weights, read_config
 from d2it.transformer.grain import DynamicGrainTransformer, build_grain
 from stages.stage import Stage
 
-SHOWN, A_ROW = 32, 16
+SHOWN, A_ROW = 24, 8
 RATIO_MAPS = 65536  # training maps that measure the ratio of random ones
 
 

@@ -21,7 +21,7 @@ from d2it.transformer.grain import DynamicGrainTransformer, build_grain
 from stages.inputs import classes
 from stages.stage import Stage
 
-JUDGED, SHOWN, BATCH = 1024, 16, 256
+JUDGED, SHOWN, BATCH = 512, 16, 256
 REGION_PIXELS = 16  # in the picture
 SAMPLING_STEPS = 50
 

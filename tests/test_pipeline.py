@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,7 @@ from stages.stage import NAMES, Stage
 from tests.pipeline import Repository
 
 pytestmark = pytest.mark.slow
-MAINS = dict(
-    zip(NAMES, (prepare, train_dvae, encode_latents, train_grain, train_content, sample, fid), strict=True)
-)
+MAINS = dict(zip(NAMES, (prepare, train_dvae, encode_latents, train_grain, train_content, sample, fid), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +143,9 @@ def test_wrong_params_stop_before_any_work(repository: Repository) -> None:
     values["sample"]["guidance"] = -1.0
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     log = repository.folder / ".d2it" / "jobs" / "sample"
-    jobs = sorted(os.listdir(log))
+    jobs = sorted(log.iterdir())
     with pytest.raises(AssertionError, match=r"sample\.guidance = -1\.0: must be >= 0") as failed:
         repository.dvc("repro")
     assert "Traceback" not in str(failed.value)
-    assert sorted(os.listdir(log)) == jobs
+    assert sorted(log.iterdir()) == jobs
     path.write_text(before, encoding="utf-8")

@@ -35,8 +35,15 @@ class ImageGenerator:
         copies = self.content.copies
         side = grain_map.shape[-1] * copies[0]
         shape = (self.dvae.config.latent_channels, side, side)
+        twice = torch.cat([grain_map, grain_map])  # guided and unguided pass in one batch
+        routes = {len(maps): self.content.route(maps) for maps in (grain_map, twice)}  # the same at all steps
+
+        def model(z: Tensor, t: Tensor, labels: Tensor, maps: Tensor) -> Tensor:
+            output: Tensor = self.content(z, t, labels, maps, routes[len(maps)])
+            return output
+
         predict = guided(
-            self.content,
+            model,
             schedule,
             labels,
             self.content.condition.no_class,

@@ -50,7 +50,8 @@ class HierarchicalEncoder(nn.Module):
     def start_with_log_variance(self, value: float) -> None:
         """Set the biases of the second half of each head's channels, the log-variances of a posterior."""
         for head in self.heads:
-            assert isinstance(head, GrainHead) and head.conv.bias is not None
+            assert isinstance(head, GrainHead)
+            assert head.conv.bias is not None
             nn.init.constant_(head.conv.bias[len(head.conv.bias) // 2 :], value)
 
     def forward(self, images: Tensor) -> list[Tensor]:

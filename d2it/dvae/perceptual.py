@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import lpips
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,8 @@ class PerceptualLoss(nn.Module):
 
     def __init__(self, vgg_weights: Path) -> None:
         """`vgg_weights`: torchvision's vgg16-397923af.pth."""
+        import lpips  # its import takes seconds, which only this loss should pay
+
         super().__init__()
         self.lpips = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)  # the calibrated linear layers are packaged
         state = torch.load(vgg_weights, map_location="cpu", weights_only=True)

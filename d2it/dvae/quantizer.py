@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
 
 COMMITMENT = 0.25
 DECAY = 0.99
@@ -13,6 +12,8 @@ class Quantizer(nn.Module):
     """Nearest of K codebook vectors, learned by moving averages."""
 
     def __init__(self, latent_channels: int, codebook_size: int) -> None:
+        from vector_quantize_pytorch import VectorQuantize  # its import takes seconds, which only VQ should pay
+
         super().__init__()
         self.codebook_size = codebook_size
         self.quantize = VectorQuantize(

@@ -4,9 +4,9 @@ A DiT backbone on the coarsest tokens sees the whole image; routing hands the to
 for each finer grain; each code's noise comes from its own grain.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from d2it.grain.codes import combine, copies_per_side
@@ -17,7 +17,8 @@ from d2it.transformer.block import Head
 from d2it.transformer.embeddings import Condition
 from d2it.transformer.initialize import initialize
 from d2it.transformer.layout import DenseTokens
-from d2it.transformer.refinenet import RefineNet, Tokens
+from d2it.transformer.refinenet import RefineNet
+from d2it.transformer.routing import Route, plan_routes
 
 
 class DynamicContentTransformer(nn.Module):
@@ -39,21 +40,30 @@ class DynamicContentTransformer(nn.Module):
         channels_out = 2 * latent_channels  # noise, and the learned variance as in DiT
         self.condition = Condition(config.width, classes)
         self.backbone = Backbone(config, latent_grid, patch, latent_channels)
-        refined = refinenet.layers > 0
+        finer = self.copies[1:] if refinenet.layers > 0 else []
+        self.all_tokens = refinenet.tokens == "all"
+        self.sides = [latent_grid // n for n in finer]
+        window = latent_grid if refinenet.window == "full" else refinenet.window
+        self.windows = [max(1, window // n) for n in finer]  # the same part of the image at each grain
         self.refinenets = nn.ModuleList(
-            RefineNet(config, refinenet, latent_grid // n, n, latent_channels, channels_out)
-            for n in self.copies[1:]
-            if refined
+            RefineNet(config, refinenet, latent_grid // n, n, latent_channels, channels_out) for n in finer
         )
-        self.head = Head(config.width, channels_out if refined else patch**2 * channels_out)
+        self.head = Head(config.width, channels_out if finer else patch**2 * channels_out)
         initialize(self)
 
-    def forward(self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor) -> Tensor:
+    def route(self, grain_map: Tensor) -> list[Route]:
+        """Which tokens the RefineNets compute for these grain maps (B, h / S, w / S)."""
+        return plan_routes(grain_map, self.sides, self.windows, self.all_tokens)
+
+    def forward(
+        self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor, routes: Sequence[Route] | None = None
+    ) -> Tensor:
         """Args:
             z: z_t, (B, latent_channels, h, w), constant inside coarse regions.
             t: timesteps (B,), 0..T-1.
             labels: (B,), number `classes` = no class.
             grain_map: (B, h / S, w / S), 0 = coarsest.
+            routes: `self.route(grain_map)`, where the caller has it already.
 
         Returns:
             (B, 2·latent_channels, h, w) float32, constant inside coarse regions: noise (or v), then variance.
@@ -63,18 +73,14 @@ class DynamicContentTransformer(nn.Module):
         out = self.head(x, condition, DenseTokens())
         if not self.refinenets:
             return self._from_head(unpatchify(out.float(), self.copies[0]), grain_map)
-        side = z.shape[-1] // self.copies[0]
         grids = [unpatchify(out, 1)]  # (B, 2c, side, side)
-        rows = torch.arange(x.shape[0] * x.shape[1], device=x.device)
-        tokens = Tokens(x.flatten(0, 1), rows.view(-1, side, side))
-        for grain, refinenet in enumerate(self.refinenets, start=1):
-            refined = refinenet(z, tokens, grain_map >= grain, condition)
-            if refined is None:
-                break  # no finer region in this batch
-            grid, tokens = refined
+        tokens = x.flatten(0, 1)  # (B·N, C)
+        planned = self.route(grain_map) if routes is None else routes
+        for refinenet, route in zip(self.refinenets, planned, strict=False):  # no route where no region is so fine
+            grid, tokens = refinenet(z, tokens, route, condition)
             grids.append(grid)
-        missing = len(self.copies) - len(grids)
-        grids += [grids[-1].new_zeros(()).expand(1, 1, z.shape[-1], z.shape[-1])] * missing
+        absent = out.new_zeros(1, 1, *z.shape[2:])
+        grids += [absent] * (len(self.copies) - len(grids))
         return combine([grid.float() for grid in grids], grain_map)
 
     def _from_head(self, grid: Tensor, grain_map: Tensor) -> Tensor:

@@ -47,6 +47,10 @@ class PackedTokens:
     def spread(self, condition: Tensor) -> Tensor:
         return condition[self.image]  # (n, C)
 
+    def to(self, device: torch.device | str) -> "PackedTokens":
+        """The same on a device."""
+        return PackedTokens(self.position.to(device), self.image.to(device), self.groups)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         sizes = [windows * tokens for windows, tokens in self.groups]
         parts = [

@@ -22,7 +22,7 @@ CONFIG = {
 DATA = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a kill: nothing of the process is left but its files."""
 
 
@@ -40,7 +40,7 @@ def build(
 
     def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         if kill_at is not None and micro.images_seen >= kill_at:
-            raise Killed
+            raise KilledError
         x = DATA[torch.from_numpy(micro.rows)]
         noise = torch.randn(x.shape, generator=micro.generator)
         value = ((model(x + noise) - x) ** 2).mean()
@@ -72,7 +72,7 @@ def test_the_same_run_twice_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_killed_run_goes_on_to_the_same_bytes_and_the_same_curve(tmp_path: Path, kill_at: int) -> None:
     whole = build(tmp_path / "whole")
     curve = train(*whole)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(*build(tmp_path / "killed", kill_at=kill_at))
     resumed = build(tmp_path / "killed")
     assert train(*resumed) == curve
@@ -82,7 +82,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_the_same_curve(tmp_path: Pat
 def test_a_broken_newest_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
     whole = build(tmp_path / "whole")
     train(*whole)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(*build(tmp_path / "killed", kill_at=88))
     paths = sorted((tmp_path / "killed").glob("step-*"))
     assert len(paths) == 2

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from d2it.transformer.block import AdaLNZeroBlock, modulate
 from d2it.transformer.content import DynamicContentTransformer
 from d2it.transformer.layout import DenseTokens
-from d2it.transformer.refinenet import RefineNet
 from tests.transformer.models import content_params, content_transformer, refinenet_params
 
 SIDE = 8  # finest positions along a side
@@ -30,18 +29,21 @@ def dense_block(block: AdaLNZeroBlock, x: Tensor, condition: Tensor, sees: Tenso
     return x + gate2 * block.mlp(modulate(block.norm2(x), shift2, scale2))
 
 
-def dense_refinenet(net: RefineNet, z: Tensor, tokens: Tensor, fine: Tensor, condition: Tensor) -> Tensor:
+def dense_refinenet(
+    model: DynamicContentTransformer, z: Tensor, tokens: Tensor, fine: Tensor, condition: Tensor
+) -> Tensor:
     """All positions, masked: tokens (B, N/4, C) of the backbone -> (B, channels_out, SIDE, SIDE)."""
+    net, window_side = model.refinenets[0], model.windows[0]
     B, _, C = tokens.shape
     half = SIDE // 2
     expanded = net.expand(tokens).view(B, half, half, 2, 2, C).transpose(2, 3).reshape(B, SIDE * SIDE, C)
     embedded = net.embed(z.flatten(2).transpose(1, 2))
     x = net.join(torch.cat([expanded, embedded], -1)) + net.position
     chosen = fine.repeat_interleave(2, 1).repeat_interleave(2, 2)  # (B, SIDE, SIDE)
-    if net.all_tokens:
+    if model.all_tokens:
         chosen = torch.ones_like(chosen)
     row, column = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-    window = (row // net.window * (SIDE // net.window) + column // net.window).flatten()
+    window = (row // window_side * (SIDE // window_side) + column // window_side).flatten()
     sees = (window[:, None] == window[None]) & chosen.flatten(1)[:, None, :]
     for block in net.blocks:
         x = dense_block(block, x, condition, sees)
@@ -56,7 +58,7 @@ def dense_forward(model: DynamicContentTransformer, z: Tensor, t: Tensor, y: Ten
     coarse = model.head(tokens, condition, DenseTokens())  # (B, N, 2z)
     half = SIDE // 2
     coarse = coarse.transpose(1, 2).reshape(len(z), -1, half, half).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    fine = dense_refinenet(model.refinenets[0], z, tokens, grain_map == 1, condition)
+    fine = dense_refinenet(model, z, tokens, grain_map == 1, condition)
     chosen = grain_map.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None] == 1
     return torch.where(chosen, fine, coarse)
 
