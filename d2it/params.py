@@ -4,13 +4,15 @@ This is the one place that reads, checks and explains params. It holds no defaul
 so two files that differ only in a comment mean the same run, and this file needs to be no dependency of a stage.
 """
 
-import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from d2it.params_combinations import impossible_combinations
+from d2it.params_errors import error_lines
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -216,146 +218,6 @@ class Params(Section):
         return self.data.image_size // self.grain.factors[0]
 
 
-def _normalizes(channels: int) -> bool:
-    """Channels can be cut into 32 groups, or, if few, into groups of 4."""
-    return channels % 32 == 0 or channels in (8, 16)
-
-
-def _is_power_of_two(n: int) -> bool:
-    return n & (n - 1) == 0
-
-
-def impossible_combinations(params: Params) -> list[str]:
-    """One line for each combination of valid values that cannot work together, as 'key = value: what is allowed'."""
-    lines: list[str] = []
-
-    def need(holds: bool, key: str, allowed: str) -> None:
-        if not holds:
-            value: Any = params
-            for part in key.split("."):
-                value = getattr(value, part)
-            lines.append(f"{key} = {value!r}: {allowed}")
-
-    factors, size = params.grain.factors, params.data.image_size
-    good_factors = (
-        bool(factors) and factors == sorted(set(factors)) and all(_is_power_of_two(f) and f > 1 for f in factors)
-    )
-    need(good_factors, "grain.factors", "must be different powers of two above 1, ascending, such as [8, 16]")
-    if good_factors:
-        k = len(factors)
-        doubling = all(b == 2 * a for a, b in itertools.pairwise(factors))
-        need(doubling, "grain.factors", "each factor must be twice the one before")
-        need(size % factors[-1] == 0, "data.image_size", f"must be a multiple of the largest factor, {factors[-1]}")
-        need(
-            isinstance(params.grain.fine_ratio, list) or k <= 2,
-            "grain.fine_ratio",
-            f"must be a list of {k} shares from coarsest to finest, one for each of grain.factors",
-        )
-        if isinstance(params.grain.fine_ratio, list):
-            one_each = len(params.grain.shares) == k and abs(sum(params.grain.shares) - 1) < 1e-6
-            need(
-                one_each,
-                "grain.fine_ratio",
-                f"a list must hold {k} shares, one for each of grain.factors, that sum to 1",
-            )
-        levels = len(params.dvae.multipliers)
-        needed = factors[0].bit_length()
-        need(levels == needed, "dvae.multipliers", f"must have {needed} levels for a smallest factor of {factors[0]}")
-        grid = size // factors[0]
-        window = params.refinenet.window
-        fits = window == "full" or (grid % window == 0 and window >= 2 ** (k - 1))
-        need(
-            fits or params.refinenet.layers == 0,
-            "refinenet.window",
-            f"must divide the latent grid, {grid} (= data.image_size / smallest factor), hold whole regions "
-            f"(at least {2 ** (k - 1)}), or be 'full'",
-        )
-    need(_normalizes(params.dvae.channels), "dvae.channels", "must be a multiple of 32, or 8 or 16 (GroupNorm)")
-    for name, section in (("dvae", params.dvae), ("dgt", params.dgt), ("content", params.content)):
-        need(
-            section.batch_size % section.micro_batch == 0,
-            f"{name}.micro_batch",
-            f"must divide {name}.batch_size, {section.batch_size}",
-        )
-        need(
-            section.warmup_images + section.cooldown_images <= section.images,
-            f"{name}.warmup_images",
-            f"warm-up and cool-down together must fit into {name}.images, {section.images}",
-        )
-    for name, model in (("dgt", params.dgt), ("content", params.content)):
-        need(model.width % model.heads == 0, f"{name}.heads", f"must divide {name}.width, {model.width}")
-        need(model.width % 4 == 0, f"{name}.width", "must be a multiple of 4 (sin-cos positions in two directions)")
-    T = params.diffusion.timesteps
-    need(
-        params.diffusion.beta_start <= params.diffusion.beta_end < 1, "diffusion.beta_end", "must be in [beta_start, 1)"
-    )
-    need(params.sample.steps <= T, "sample.steps", f"must be at most diffusion.timesteps, {T}")
-    need(params.sample.grain_steps <= T, "sample.grain_steps", f"must be at most diffusion.timesteps, {T}")
-    interval = params.sample.guidance_interval
-    need(
-        len(interval) == 2 and interval[0] <= interval[-1], "sample.guidance_interval", "must be [from, to], from <= to"
-    )
-    return lines
-
-
-def _allowed(error: Any) -> str:
-    """What pydantic expected, in words for somebody who edits a YAML file."""
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return "unknown key"
-    if kind == "missing":
-        return "missing"
-    if kind == "literal_error":
-        return f"must be {context['expected']}"
-    words = {
-        "greater_than_equal": ">= {ge}",
-        "greater_than": "> {gt}",
-        "less_than_equal": "<= {le}",
-        "less_than": "< {lt}",
-    }
-    if kind in words:
-        return f"must be {words[kind].format(**context)}"
-    types = {
-        "int_type": "a whole number",
-        "float_type": "a number",
-        "bool_type": "true or false",
-        "list_type": "a list",
-    }
-    types |= {
-        "string_type": "text",
-        "model_type": "a section with keys",
-        "model_attributes_type": "a section with keys",
-    }
-    return f"must be {types[kind]}" if kind in types else error["msg"]
-
-
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    """Keys that the section at `location` (without its last part) allows."""
-    model: Any = Params
-    for part in location[:-1]:
-        model = model.model_fields[part].annotation
-    return sorted(model.model_fields)
-
-
-def _lines(errors: list[Any]) -> list[str]:
-    """One line a wrong key; the alternatives of a union are joined with 'or'."""
-    found: dict[str, tuple[str, list[str]]] = {}
-    for error in errors:
-        location = error["loc"]
-        if error["type"] == "extra_forbidden":
-            allowed = f"unknown key; allowed here: {', '.join(_known_keys(location))}"
-        else:
-            allowed = _allowed(error)
-        names = [str(part) for part in location if not (isinstance(part, str) and part.split("[")[0] in _UNION_PARTS)]
-        key = ".".join(names)
-        value = "" if error["type"] in ("missing", "extra_forbidden") else f" = {error['input']!r}"
-        found.setdefault(key, (value, []))[1].append(allowed)
-    return [f"{key}{value}: {' or '.join(dict.fromkeys(allowed))}" for key, (value, allowed) in found.items()]
-
-
-_UNION_PARTS = {"int", "float", "list", "literal", "constrained-int", "constrained-float"}
-
-
 def parse(values: Any, origin: str = "params.yaml") -> Params:
     """Check a nested dictionary, as YAML gives it.
 
@@ -365,7 +227,7 @@ def parse(values: Any, origin: str = "params.yaml") -> Params:
     try:
         params = Params.model_validate(values)
     except ValidationError as error:
-        raise ParamsError("\n".join(f"{origin}: {line}" for line in _lines(error.errors()))) from None
+        raise ParamsError("\n".join(f"{origin}: {line}" for line in error_lines(Params, error.errors()))) from None
     lines = impossible_combinations(params)
     if lines:
         raise ParamsError("\n".join(f"{origin}: {line}" for line in lines))

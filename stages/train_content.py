@@ -77,7 +77,7 @@ def main(stage: Stage) -> dict[str, float]:
     model = build_content(config).to(device)
     schedule = linear_schedule(p.diffusion.timesteps, p.diffusion.beta_start, p.diffusion.beta_end).to(device)
     loss = ContentLoss(stage, model, latents, schedule, dvae.latent_scale)
-    adamw = torch.optim.AdamW(model.parameters(), weight_decay=p.content.weight_decay, fused=device.type == "cuda")
+    adamw = torch.optim.AdamW(model.parameters(), weight_decay=p.content.weight_decay, fused=True)
     ema = EMA(model, p.content.ema_decay)
     run = Run(
         p.content,

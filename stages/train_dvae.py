@@ -102,7 +102,7 @@ def _learning_rate(stage: Stage) -> float:
 
 def _adam(model: torch.nn.Module) -> torch.optim.Adam:
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, betas=(0.5, 0.9), fused=parameters[0].is_cuda)
+    return torch.optim.Adam(parameters, betas=(0.5, 0.9), fused=True)
 
 
 @torch.no_grad()

@@ -50,7 +50,7 @@ def main(stage: Stage) -> dict[str, float]:
         value = grain_loss(schedule, model, maps, grains, index, labels, noise).mean()
         return value, {"cross_entropy": value}
 
-    adamw = torch.optim.AdamW(model.parameters(), weight_decay=p.dgt.weight_decay, fused=device.type == "cuda")
+    adamw = torch.optim.AdamW(model.parameters(), weight_decay=p.dgt.weight_decay, fused=True)
     ema = EMA(model, p.dgt.ema_decay)
     run = Run(
         p.dgt,

@@ -15,6 +15,8 @@ NO_DEPS = {
     Path(name)
     for name in (
         "d2it/params.py",
+        "d2it/params_combinations.py",
+        "d2it/params_errors.py",
         "d2it/progress.py",
         "d2it/weights.py",
         "stages/errors.py",

@@ -11,7 +11,6 @@ from d2it import params
 from tests.imports import ROOT
 
 DEMO: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"), Loader=params._Loader)
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -34,11 +33,6 @@ def error_of(values: Any) -> list[str]:
 
 def test_the_demo_is_valid() -> None:
     assert params.load(ROOT / "params.yaml").grain.factors == [8, 16]
-
-
-@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
-def test_presets_are_valid(path: Path) -> None:
-    params.load(path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Prepared photos and encoded latents come back as they were written, mirrored where asked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from d2it.data.latents import Latents, LatentWriter
+from d2it.data.photos import Photos, to_float, to_uint8
+from d2it.data.shards import Shards, ShardWriter
+from d2it.grain.entropy import region_entropy
+
+CPU = torch.device("cpu")
+
+
+def photos(folder: Path, n: int = 5) -> np.ndarray:
+    images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+    arrays = {"images": images, "entropy": region_entropy(images, 16, 0.01), "labels": np.arange(n, dtype=np.int64)}
+    for name, array in arrays.items():
+        with ShardWriter(folder, name, array.shape[1:], array.dtype, n) as writer:
+            writer.append(array)
+    return images
+
+
+def test_a_mirrored_row_is_the_mirrored_photo_with_the_entropies_of_the_mirrored_photo(tmp_path: Path) -> None:
+    images = photos(tmp_path)
+    found = Photos(tmp_path, flip=True)
+    assert (found.photos, found.rows) == (5, 10)
+    batch = found.take(np.array([3, 8]), CPU)
+    pixels = to_uint8(batch.images)
+    np.testing.assert_array_equal(pixels, np.stack([images[3], images[3, :, ::-1]]))
+    np.testing.assert_allclose(batch.entropy, region_entropy(pixels, 16, 0.01), atol=1e-5)
+    assert batch.labels.tolist() == [3, 3]
+
+
+def test_bytes_survive_the_way_to_float_and_back() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    images = to_float(levels)
+    assert float(images.min()) == -1
+    assert float(images.max()) == 1
+    np.testing.assert_array_equal(to_uint8(images), levels.numpy())
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=st.integers(1, 30), shard=st.integers(1, 7), cut=st.integers(1, 9), seed=st.integers(0, 99))
+def test_rows_come_back_by_index_however_they_were_cut(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, shard: int, cut: int, seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("shards")
+    data = np.random.default_rng(seed).integers(0, 99, (rows, 2, 3))
+    with ShardWriter(folder, "x", (2, 3), data.dtype, rows) as writer:
+        writer.shard_rows = shard
+        for start in range(0, rows, cut):
+            writer.append(data[start : start + cut])
+    index = np.random.default_rng(seed).integers(0, rows, 12)
+    found = Shards(folder, "x")
+    assert len(found) == rows
+    assert len(list(folder.iterdir())) == -(-rows // shard)
+    np.testing.assert_array_equal(found.take(index), data[index])
+
+
+def test_wrong_counts_and_indices_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="announced 3"), ShardWriter(tmp_path, "x", (), np.int64, 3) as writer:
+        writer.append(np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="announced 3"):
+        ShardWriter(tmp_path, "y", (), np.int64, 3).append(np.zeros(4, np.int64))
+    with pytest.raises(IndexError):
+        Shards(tmp_path, "x").take(np.array([3]))
+    with pytest.raises(FileNotFoundError):
+        Shards(tmp_path, "z")
+
+
+def test_latents_come_back_with_maps_and_labels(tmp_path: Path) -> None:
+    mean, std = torch.randn(6, 4, 8, 8).half().float(), torch.rand(6, 4, 8, 8).half().float()
+    maps, labels = torch.randint(0, 2, (6, 4, 4), dtype=torch.uint8), torch.arange(6)
+    with LatentWriter(tmp_path, 6, 4, 8, 4) as writer:
+        writer.append(mean[:4], std[:4], maps[:4], labels[:4])
+        writer.append(mean[4:], std[4:], maps[4:], labels[4:])
+    latents = Latents(tmp_path)
+    assert (latents.rows, latents.latent_channels, latents.latent_grid, latents.region_grid) == (6, 4, 8, 4)
+    batch = latents.take(np.array([5, 0]), CPU)
+    for found, expected in zip(batch, (mean, std, maps, labels), strict=True):
+        assert torch.equal(found, expected[[5, 0]])

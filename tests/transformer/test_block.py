@@ -1,0 +1,50 @@
+"""The adaLN-Zero block is DiT's: equal to one made of timm's parts, and the identity at its start."""
+
+import torch
+from timm.layers import Mlp
+from timm.models.vision_transformer import Attention
+from torch import nn
+from torch.nn import functional as F
+
+from d2it.transformer.block import AdaLNZeroBlock, Head
+from d2it.transformer.embeddings import Condition, sincos_positions
+from d2it.transformer.initialize import initialize
+from d2it.transformer.layout import DenseTokens
+from tests.transformer.models import randomize
+
+
+def test_block_equals_timms_parts_with_the_same_weights() -> None:
+    block = randomize(AdaLNZeroBlock(32, 4, 0.0))
+    attention = Attention(32, num_heads=4, qkv_bias=True)
+    mlp = Mlp(32, 128, act_layer=lambda: nn.GELU(approximate="tanh"))
+    attention.load_state_dict(block.attention.state_dict())
+    mlp.load_state_dict({f"fc{i}.{k}": v for i, j in ((1, 0), (2, 3)) for k, v in block.mlp[j].state_dict().items()})
+    x, c = torch.randn(3, 10, 32), torch.randn(3, 32)
+    norm = nn.LayerNorm(32, eps=1e-6, elementwise_affine=False)
+    shift1, scale1, gate1, shift2, scale2, gate2 = block.modulation(F.silu(c))[:, None].chunk(6, -1)
+    expected = x + gate1 * attention(norm(x) * (1 + scale1) + shift1)
+    expected = expected + gate2 * mlp(norm(expected) * (1 + scale2) + shift2)
+    torch.testing.assert_close(block(x, c, DenseTokens()), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_new_block_is_the_identity_and_a_new_head_zero() -> None:
+    model = nn.ModuleList([AdaLNZeroBlock(32, 4, 0.1), Head(32, 8)])
+    initialize(model)
+    x, c = torch.randn(3, 10, 32), torch.randn(3, 32)
+    assert torch.equal(model[0](x, c, DenseTokens()), x)
+    assert model[1](x, c, DenseTokens()).abs().max() == 0
+
+
+def test_positions_tell_rows_from_columns() -> None:
+    positions = sincos_positions(32, 4).view(4, 4, 32)
+    assert torch.equal(positions[0, :, 16:], positions[0, :1, 16:].expand(4, -1))  # a row shares its second half
+    assert torch.equal(positions[:, 0, :16], positions[:1, 0, :16].expand(4, -1))  # a column its first, as in DiT
+    assert len(positions.flatten(0, 1).unique(dim=0)) == 16
+
+
+def test_condition_depends_on_timestep_and_class_and_knows_no_class() -> None:
+    condition = randomize(Condition(16, 3))
+    t, y = torch.tensor([1, 1, 500, 1]), torch.tensor([0, 1, 0, 3])
+    rows = condition(t, y)
+    assert condition.no_class == 3
+    assert len(rows.unique(dim=0)) == 4
