@@ -5,6 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpstrf  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
+
+
+def one_thread() -> threadpool_limits:
+    """Linear algebra on one thread: the last digits must not depend on the number of cores."""
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class GaussianStatistics:
         x = features.astype(np.float64)
         self.count += len(x)
         self._sum += x.sum(0)
-        self._products += x.T @ x
+        with one_thread():
+            self._products += x.T @ x
 
     def merge(self, other: "GaussianStatistics") -> None:
         """Take in all that `other` has seen."""
@@ -55,10 +62,10 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     With C_a = L Lᵀ, the eigenvalues of C_a C_b that are not 0 are those of the symmetric Lᵀ C_b L: they are real, and
     there are no more of them than C_a's rank, which fewer images than features make small.
     """
-    factor = _cholesky_factor(a.covariance)
-    product = factor.T @ b.covariance @ factor
-    # Rounding may leave small negative ones.
-    overlap = np.sqrt(np.linalg.eigvalsh(product).clip(0)).sum()
+    with one_thread():
+        factor = _cholesky_factor(a.covariance)
+        eigenvalues = np.linalg.eigvalsh(factor.T @ b.covariance @ factor)
+    overlap = np.sqrt(eigenvalues.clip(0)).sum()  # rounding may leave small negative ones
     difference = a.mean - b.mean
     traces = np.trace(a.covariance) + np.trace(b.covariance)
     return max(0.0, float(difference @ difference + traces - 2 * overlap))
