@@ -190,7 +190,9 @@ class FID(Section):
     reference: Literal["train", "validation"] = Field(description="real images to compare with")
     reconstructions: PositiveInt = Field(description="validation images whose reconstructions rFID compares, at most")
     neighbours: PositiveInt = Field(description="k of precision and recall; 3 in the ADM evaluator")
-    neighbour_images: PositiveInt = Field(description="images of each side that precision and recall use, at most")
+    neighbour_images: PositiveInt = Field(
+        description="images of each side that precision and recall use, at most, drawn from all"
+    )
 
 
 class Params(Section):

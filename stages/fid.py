@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from d2it import pictures
 from d2it.data.photos import Photos, to_uint8
-from d2it.data.shards import Shards
+from d2it.data.shards import Shards, Shuffled
 from d2it.dvae.model import DynamicVAE, load_dvae
 from d2it.evaluation.features import RANDOM_SEED, InceptionFeatures, load_weights, random_weights
 from d2it.evaluation.frechet import frechet_distance
@@ -30,7 +30,7 @@ from stages.stage import Stage
 
 SHOWN = 8  # samples beside their nearest reference images
 SHOWN_PIXELS = 128  # about this wide
-FEATURES_VERSION = 1  # raise it when features change, so that no older reference is used
+FEATURES_VERSION = 2  # raise it when features change, so that no older reference is used
 
 # With seeded weights every number has another name: nobody may take it for FID.
 NAMES = {
@@ -76,7 +76,7 @@ def main(stage: Stage) -> dict[str, float]:
             reference = Reference(of_real.pool.gaussian(), of_real.spatial.gaussian(), of_real.features)
             save_reference(stage.out / "reference.npz", reference, key)
         drawn = measure(cut(samples.__getitem__, len(samples), fid.batch_size), fid.neighbour_images)
-        reconstructed = measure(cut(reconstructions(model, photos), compared, fid.batch_size))
+        reconstructed = measure(cut(reconstructions(model, photos, validation.order), compared, fid.batch_size))
         if same_originals:
             originals = reference.pool
         else:
@@ -110,14 +110,14 @@ def open_samples(path: Path) -> NDArray[np.uint8]:
     return samples
 
 
-def open_images(folder: Path) -> Shards:
-    """The prepared images of one half of the data.
+def open_images(folder: Path) -> Shuffled:
+    """The prepared images of one half of the data, in an order of which any first part is a fair sample.
 
     Raises:
         StageError: there are none.
     """
     try:
-        return Shards(folder, "images")
+        return Shuffled(Shards(folder, "images"))
     except FileNotFoundError:
         raise StageError(f"{folder}: no images: fid compares with {folder.name} images; see data.validation") from None
 
@@ -167,13 +167,15 @@ def cut(
         yield take(np.arange(start, min(start + batch_size, images)))
 
 
-def reconstructions(model: DynamicVAE, photos: Photos) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
-    """By row: what the DVAE makes of a photo, uint8 (B, H, W, 3)."""
+def reconstructions(
+    model: DynamicVAE, photos: Photos, order: NDArray[np.int64]
+) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
+    """By place in `order`: what the DVAE makes of a photo, uint8 (B, H, W, 3)."""
 
     @torch.inference_mode()
     def take(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         device = next(model.parameters()).device
-        batch = photos.take(rows, device)
+        batch = photos.take(order[rows], device)
         maps = torch.from_numpy(grain_maps(batch.entropy, model.thresholds)).to(device)
         return to_uint8(model.reconstruct(batch.images, maps))
 
@@ -181,7 +183,7 @@ def reconstructions(model: DynamicVAE, photos: Photos) -> Callable[[NDArray[np.i
 
 
 def nearest_picture(
-    samples: NDArray[np.uint8], features: NDArray[np.float32], real: Shards, others: NDArray[np.float32], name: str
+    samples: NDArray[np.uint8], features: NDArray[np.float32], real: Shuffled, others: NDArray[np.float32], name: str
 ) -> NDArray[np.uint8]:
     """The first samples above the real images nearest to them by pool features, among those whose features are kept."""
     shown = samples[: min(SHOWN, len(features))]

@@ -10,6 +10,24 @@ from numpy.typing import NDArray
 SHARD_BYTES = 1 << 30
 
 
+class Shuffled:
+    """All rows of shards in a fixed random order, so that the first few are a fair sample of all.
+
+    Folders are prepared class by class: the first thousand photos of ImageNet are of one class.
+    """
+
+    def __init__(self, shards: "Shards") -> None:
+        self._shards = shards
+        self.order: NDArray[np.int64] = np.random.default_rng(0).permutation(len(shards))
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def take(self, indices: NDArray[np.integer]) -> NDArray[Any]:
+        """As `Shards.take`, of the shuffled rows."""
+        return self._shards.take(self.order[indices])
+
+
 class ShardWriter:
     """Writes rows of one shape and dtype to `folder/name-00000.npy`, `-00001.npy`, ... of about 1 GiB each.
 

@@ -16,17 +16,18 @@ from d2it.grain.thresholds import grain_maps
 SCALE_PHOTOS = 8192  # enough for the scale's fourth digit
 
 
-def _batches(model: DynamicVAE, photos: Photos, rows: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and grain maps of the first rows."""
+def _batches(model: DynamicVAE, photos: Photos, count: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and grain maps of `count` photos, evenly spaced, since folders are prepared class by class."""
     device = next(model.parameters()).device
-    for start in range(0, rows, batch_size):
-        batch = photos.take(np.arange(start, min(start + batch_size, rows)), device)
+    rows = np.arange(count) * photos.photos // count
+    for start in range(0, count, batch_size):
+        batch = photos.take(rows[start : start + batch_size], device)
         yield batch.images, torch.from_numpy(grain_maps(batch.entropy, model.thresholds)).to(device)
 
 
 @torch.no_grad()
 def latent_scale(model: DynamicVAE, photos: Photos, batch_size: int) -> float:
-    """1 / standard deviation of the posterior's draws over the first photos, each code once, in float64.
+    """1 / standard deviation of the posterior's draws over photos of the training set, each code once, in float64.
 
     Our reading: LDM's 0.18215 is this number for its own VAE. The posterior's own variance is added to the means'.
     """

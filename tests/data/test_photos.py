@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from d2it.data.latents import Latents, LatentWriter
 from d2it.data.photos import Photos, to_float, to_uint8
-from d2it.data.shards import Shards, ShardWriter
+from d2it.data.shards import Shards, ShardWriter, Shuffled
 from d2it.grain.entropy import region_entropy
 
 CPU = torch.device("cpu")
@@ -71,6 +71,14 @@ def test_wrong_counts_and_indices_are_refused(tmp_path: Path) -> None:
         Shards(tmp_path, "x").take(np.array([3]))
     with pytest.raises(FileNotFoundError):
         Shards(tmp_path, "z")
+
+
+def test_the_first_of_shuffled_rows_are_a_fair_sample_and_all_rows_are_there_once(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "x", (), np.int64, 1000) as writer:
+        writer.append(np.repeat(np.arange(10), 100))  # class by class
+    shuffled = Shuffled(Shards(tmp_path, "x"))
+    assert len(set(shuffled.take(np.arange(60)).tolist())) == 10
+    assert sorted(shuffled.take(np.arange(len(shuffled)))) == sorted(np.repeat(np.arange(10), 100))
 
 
 def test_latents_come_back_with_maps_and_labels(tmp_path: Path) -> None:

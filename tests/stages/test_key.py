@@ -102,7 +102,7 @@ def test_the_key_follows_the_inputs_and_the_command_and_nothing_else(
 @pytest.mark.parametrize(
     ("section", "key", "value", "changed"),
     [
-        ("fid", "batch_size", 16, {"fid"}),
+        ("fid", "batch_size", 7, {"fid"}),
         ("data", "flip", False, {"prepare"}),
         ("grain", "factors", [8], {"prepare"}),
         ("grain", "bandwidth", 0.02, set()),

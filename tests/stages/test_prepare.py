@@ -88,13 +88,13 @@ def test_two_runs_leave_the_same_bytes(tmp_path: Path) -> None:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def test_a_folder_of_images_without_labels_or_validation(tmp_path: Path) -> None:
+def test_a_folder_of_images_without_labels(tmp_path: Path) -> None:
     source = photo_folder(tmp_path / "photos", 5)
-    out, numbers, _ = run(tmp_path / "outputs", source=str(source), labels="none", validation=0.0)
+    out, numbers, _ = run(tmp_path / "outputs", source=str(source), labels="none", validation=0.2)
     description = json.loads((out / "data.json").read_text())
     assert (description["classes"], description["labels"]) == ([], "none")
-    assert (description["train"], description["validation"], numbers["classes"]) == (5, 0, 0)
-    assert Shards(out / "train", "labels").take(np.arange(5)).tolist() == [0] * 5
+    assert (description["train"], description["validation"], numbers["classes"]) == (4, 1, 0)
+    assert Shards(out / "train", "labels").take(np.arange(4)).tolist() == [0] * 4
     assert (out / "grain_maps.png").is_file()
 
 
