@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,11 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from d2it.params import load
+from d2it.params import Params, load, parse
 from stages import encode_latents, fid, prepare, sample, train_content, train_dvae, train_grain
 from stages.entry import write_metrics
 from stages.stage import NAMES, Stage
-from tests.pipeline import Repository
+from tests.pipeline import Repository, smallest_params
 
 pytestmark = pytest.mark.slow
 MAINS = dict(zip(NAMES, (prepare, train_dvae, encode_latents, train_grain, train_content, sample, fid), strict=True))
@@ -68,24 +70,65 @@ def test_samples_are_in_the_adm_evaluators_format(repository: Repository) -> Non
     assert samples["arr_1"].tolist() == list(range(8))
 
 
+def run_here(params: Params, folder: Path) -> dict[str, Mapping[str, float]]:
+    """All stages in this process, into folder/outputs; returns their final numbers."""
+    numbers = {}
+    for name, module in MAINS.items():
+        stage = Stage(
+            name=name, params=params, outputs=folder / "outputs", scratch=folder / "scratch" / name, weights=folder,
+            device=torch.device("cpu"), rank=0, world_size=1, report=lambda *_: None,
+        )  # fmt: skip
+        stage.out.mkdir(parents=True)
+        numbers[name] = module.main(stage)
+        write_metrics(stage.out / "metrics.json", numbers[name])
+    return numbers
+
+
 def test_the_same_params_code_and_seed_give_the_same_bytes(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The jobs' outputs against the same stages run again in this process."""
-    params = load(repository.folder / "params.yaml")
     monkeypatch.chdir(repository.folder)
-    outputs = tmp_path / "outputs"
-    threads = torch.get_num_threads()
-    for name, module in MAINS.items():
-        stage = Stage(
-            name=name, params=params, outputs=outputs, scratch=tmp_path / "scratch" / name, weights=tmp_path,
-            device=torch.device("cpu"), rank=0, world_size=1, report=lambda *_: None,
-        )  # fmt: skip
-        stage.out.mkdir(parents=True)
-        write_metrics(stage.out / "metrics.json", module.main(stage))
-    assert threads == torch.get_num_threads()
-    expected, found = hashes(repository.folder / "outputs"), hashes(outputs)
-    assert found == expected
+    run_here(load(repository.folder / "params.yaml"), tmp_path)
+    assert hashes(tmp_path / "outputs") == hashes(repository.folder / "outputs")
+
+
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "unconditional, VQ, v, DDIM, no RefineNet": {
+        "data": {"labels": "none"},
+        "dvae": {"regularizer": "vq"},
+        "refinenet": {"layers": 0},
+        "diffusion": {"objective": "v"},
+        "sample": {"sampler": "ddim", "grain_source": "random"},
+    },
+    "three grains, DPM-Solver++, real maps": {
+        "data": {"image_size": 64},
+        "grain": {"factors": [8, 16, 32], "fine_ratio": [0.3, 0.4, 0.3]},
+        "refinenet": {"window": 4},
+        "sample": {"sampler": "dpm-solver++", "grain_source": "real", "guidance_interval": [0.2, 0.9]},
+    },
+    "one grain, all tokens, weights by position": {
+        "grain": {"factors": [8], "fine_ratio": 1.0},
+        "refinenet": {"tokens": "all", "window": "full"},
+        "content": {"loss_weighting": "position", "position": "fixed", "precision": "bfloat16"},
+    },
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_switches_of_the_papers_tables_run_through_all_stages(variant: str, tmp_path: Path) -> None:
+    values = smallest_params()
+    for section, changes in VARIANTS[variant].items():
+        values[section] |= changes
+    params = parse(values)
+    numbers = run_here(params, tmp_path)
+    shares = [numbers["encode_latents"][f"share_of_grain_{g + 1}"] for g in range(len(params.grain.factors))]
+    assert shares == pytest.approx(params.grain.shares, abs=0.03)
+    samples = np.load(tmp_path / "outputs" / "sample" / "samples.npz", allow_pickle=False)
+    assert samples["arr_0"].shape == (8, params.data.image_size, params.data.image_size, 3)
+    if params.data.labels == "none":
+        assert samples["arr_1"].tolist() == [0] * 8
+    assert all(np.isfinite(value) for stage in numbers.values() for value in stage.values())
 
 
 def test_mlflow_has_a_parent_and_a_child_a_stage_with_params_curves_and_pictures(repository: Repository) -> None:

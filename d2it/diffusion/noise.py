@@ -22,8 +22,8 @@ class ImageStreams:
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """N(0, 1) of shape (B, *shape), the b-th row from the b-th image's stream."""
-        return torch.stack([torch.randn(*shape, generator=g, device=self._device) for g in self._generators])
+        return torch.stack([torch.randn(tuple(shape), generator=g, device=self._device) for g in self._generators])
 
     def uniform(self, shape: Sequence[int]) -> Tensor:
         """U[0, 1) of shape (B, *shape), likewise."""
-        return torch.stack([torch.rand(*shape, generator=g, device=self._device) for g in self._generators])
+        return torch.stack([torch.rand(tuple(shape), generator=g, device=self._device) for g in self._generators])

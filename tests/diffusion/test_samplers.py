@@ -10,7 +10,7 @@ from d2it.diffusion.guidance import guided
 from d2it.diffusion.noise import ImageStreams, multi_grained_noise
 from d2it.diffusion.prediction import Prediction, interpret
 from d2it.diffusion.samplers import SAMPLERS, ddim, ddpm, dpm_solver
-from d2it.diffusion.schedule import Schedule, at, linear_schedule
+from d2it.diffusion.schedule import Schedule, add_noise, at, linear_schedule
 from d2it.grain.codes import copy_codes
 
 FULL = linear_schedule(1000, 1e-4, 0.02)
@@ -113,6 +113,16 @@ def test_samples_are_constant_inside_coarse_regions_at_every_step(sampler: str) 
     assert len(seen) == 10
     for state in (*seen, z):
         assert torch.equal(state, copy_codes(state, grain_map, copies))
+
+
+@pytest.mark.parametrize("t", [0, 1, 250, 999])
+def test_z_t_is_constant_inside_coarse_regions_at_every_t_and_has_unit_variance_noise(t: int) -> None:
+    copies, grain_map = [2, 1], torch.randint(0, 2, (500, 2, 2))
+    z_0 = multi_grained_noise(torch.randn(500, 4, 4, 4), grain_map, copies)
+    noise = multi_grained_noise(torch.randn(500, 4, 4, 4), grain_map, copies)
+    z_t = add_noise(FULL, z_0, noise, torch.full((500,), t))
+    assert torch.equal(z_t, copy_codes(z_t, grain_map, copies))
+    assert float(z_t.var()) == pytest.approx(1, abs=0.05)
 
 
 def test_an_images_stream_does_not_depend_on_its_batch() -> None:
