@@ -74,12 +74,15 @@ def clear(folder: Path, keep: Iterable[str]) -> None:
 
 
 def pick_device() -> torch.device:
-    """The GPU, if there is one, with kernels that give the same bytes each time; else the CPU."""
+    """The GPU, if there is one, else the CPU; with kernels that give the same bytes each time.
+
+    Also on a CPU: the gradient of an index into the packed tokens is summed in any order by several threads.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)  # a few kernels have no such form: say so and go on
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
     if not torch.cuda.is_available():
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    torch.use_deterministic_algorithms(True, warn_only=True)  # a few kernels have no such form: say so and go on
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
     return torch.device("cuda")
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from d2it.params import ParamsError
-from stages.entry import clear, run
+from stages.entry import clear, pick_device, run
 from stages.errors import StageError, is_users
 from stages.stage import Stage
+from tests.transformer.models import content_transformer
 
 ROOT = Path(__file__).parents[2]
 Main = Callable[[Stage], Mapping[str, float]]
@@ -164,3 +166,23 @@ def test_only_our_own_value_errors_are_told_without_a_traceback() -> None:
     assert not is_users(ValueError("x"))
     assert not is_users(UnicodeDecodeError("utf-8", b"", 0, 1, "x"))
     assert not is_users(RuntimeError("x"))
+
+
+def test_gradients_are_the_same_bytes_on_several_threads() -> None:
+    """Without the switch, threads sum the gradients of packed tokens in any order."""
+    threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    try:
+        torch.set_num_threads(4)
+        pick_device()
+        model = content_transformer()
+        z, t, y = torch.randn(64, 4, 8, 8), torch.arange(64) * 10, torch.arange(64) % 4
+        grain_map = torch.randint(0, 2, (64, 4, 4))
+        found = []
+        for _ in range(6):
+            model.zero_grad()
+            model(z, t, y, grain_map).square().mean().backward()
+            found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(before)
