@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from d2it.params import load
+from d2it.params import Params, load
+from stages.alone import alone
 from stages.dag import definition
 from stages.downloads import weights_folder
 from stages.errors import StageError
@@ -28,13 +29,27 @@ def run(name: str, key: str | None = None) -> None:
 
     Raises:
         ParamsError: params.yaml cannot be used; nothing has been written.
-        StageError: unknown stage, missing input, or a final number that is not finite.
+        StageError: unknown stage, missing input, a stage that runs here already, or a final number that is not finite.
     """
     params, main = load(), _main_of(name)
     root, key = find_root(), key or stage_key(name)
     outputs, scratch = Path("outputs"), root / ".d2it" / "scratch" / f"{name}-{key[:16]}"
-    clear(outputs / name, keep=definition(name).persistent)
-    scratch.mkdir(parents=True, exist_ok=True)
+    with alone(root, name):
+        clear(outputs / name, keep=definition(name).persistent)
+        scratch.mkdir(parents=True, exist_ok=True)
+        _run(name, key, params, main, root, outputs, scratch)
+
+
+def _run(
+    name: str,
+    key: str,
+    params: Params,
+    main: Callable[[Stage], Mapping[str, float]],
+    root: Path,
+    outputs: Path,
+    scratch: Path,
+) -> None:
+    """The stage itself, tracked, with its folders made."""
     with Tracker.open(stage=name, key=key, params=params, root=root) as tracker:
         stage = Stage(
             name=name,

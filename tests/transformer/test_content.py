@@ -112,3 +112,15 @@ def test_plain_dit_is_deterministic_and_starts_at_zero() -> None:
     randomize(model)
     assert torch.equal(model(z, t, y), model(z, t, y))
     assert model(z, t, y).shape == (2, 8, 8, 8)
+
+
+def test_under_bfloat16_autocast_output_is_float32_near_the_exact_one_and_gradients_are_finite() -> None:
+    model = content_transformer(latent_grid=16)
+    z, t, y, grain_map = inputs(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(z, t, y, grain_map)
+    exact = model(z, t, y, grain_map)
+    assert out.dtype == torch.float32
+    assert bool(((out - exact).abs().max() < 0.05 * exact.abs().max()).all())
+    out.square().mean().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
