@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from d2it.params import Params, load
+from d2it.training.ranks import Ranks
 from stages.alone import alone
 from stages.dag import definition
 from stages.downloads import weights_folder
@@ -58,8 +59,7 @@ def _run(
             scratch=scratch,
             weights=weights_folder(),
             device=pick_device(),
-            rank=0,
-            world_size=1,
+            ranks=Ranks(),
             report=tracker.report,
         )
         metrics = main(stage)

@@ -1,7 +1,8 @@
 """What a running stage sees: its params, its folders, its device and ranks, and where its curves go.
 
 Each `stages/<name>.py` has one function `main(stage: Stage) -> dict[str, float]`: read inputs, call d2it, write
-`stage.out`, and return the final numbers, which `stages/entry.py` writes to `metrics.json` and to MLflow.
+`stage.out`, and return the final numbers, which `stages/entry.py` writes to `metrics.json` and to MLflow. Where several
+ranks run it, rank 0 writes and returns; the others compute their share and may return {}.
 """
 
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from d2it.params import Params
+from d2it.training.ranks import Ranks
 
 NAMES = ("prepare", "train_dvae", "encode_latents", "train_grain", "train_content", "sample", "fid")
 
@@ -37,11 +39,15 @@ class Stage:
     scratch: Path  # .d2it/scratch/<name>-<key>/ at the real repository root: checkpoints; outlives a killed stage
     weights: Path  # folder of downloaded weights
     device: torch.device
-    rank: int
-    world_size: int
+    ranks: Ranks
     report: Report
 
     @property
     def out(self) -> Path:
         """outputs/<name>/, which exists."""
         return self.outputs / self.name
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is rank 0, which alone writes files and draws pictures."""
+        return self.ranks.rank == 0

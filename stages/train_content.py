@@ -88,8 +88,11 @@ def main(stage: Stage) -> dict[str, float]:
         stage.report,
         "train_content",
         ema,
+        stage.ranks,
     )
     curve = train([Update("content", model, adamw, p.content.learning_rate, loss)], run)
+    if not stage.leads:
+        return {}
     save_transformer(stage.out, ema.model, config)
     save_curve(stage.out / "curve.csv", curve)
     _picture(stage, ImageGenerator(dvae, ema.model, p.diffusion, min(SAMPLING_STEPS, p.diffusion.timesteps)), latents)

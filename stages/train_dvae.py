@@ -79,11 +79,19 @@ def main(stage: Stage) -> dict[str, float]:
         start = config.adversarial_start
         rate = _learning_rate(stage)
         updates.append(Update("discriminator", discriminator, adversary, rate, losses.discriminator, start))
-    checkpoints = Checkpoints(stage.scratch)
-    curve = train(
-        updates,
-        Run(config, photos.rows, stream_seed(p.seed, "dvae"), stage.device, checkpoints, stage.report, "train_dvae"),
+    run = Run(
+        config,
+        photos.rows,
+        stream_seed(p.seed, "dvae"),
+        stage.device,
+        Checkpoints(stage.scratch),
+        stage.report,
+        "train_dvae",
+        ranks=stage.ranks,
     )
+    curve = train(updates, run)
+    if not stage.leads:
+        return {}
     model.eval()
     model.latent_scale = latent_scale(model, photos, config.micro_batch)
     save_dvae(stage.out, model)

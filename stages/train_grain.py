@@ -61,8 +61,11 @@ def main(stage: Stage) -> dict[str, float]:
         stage.report,
         "train_grain",
         ema,
+        stage.ranks,
     )
     curve = train([Update("grain", model, adamw, p.dgt.learning_rate, loss)], run)
+    if not stage.leads:
+        return {}
     save_transformer(stage.out, ema.model, config)
     save_curve(stage.out / "curve.csv", curve)
     return _judge(stage, ema.model, latents, grains)

@@ -1,6 +1,7 @@
 """Which of the project's modules a module imports, directly or not, read from the source."""
 
 import ast
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -30,12 +31,15 @@ def direct_imports(path: Path) -> set[Path]:
     return found
 
 
-def closure(path: Path) -> set[Path]:
-    """All files of this project that importing a file runs, the file itself included, empty __init__ files left out."""
+def closure(path: Path, outside: Collection[Path] = ()) -> set[Path]:
+    """All files of this project that importing a file runs, the file itself included, empty __init__ files left out.
+
+    `outside`: files left out, with what only they import.
+    """
     seen: set[Path] = set()
     todo = {path}
     while todo:
         current = todo.pop()
         seen.add(current)
-        todo |= direct_imports(current) - seen
+        todo |= direct_imports(current) - seen - set(outside)
     return {p for p in seen if (ROOT / p).read_text(encoding="utf-8").strip()}

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from d2it.params import Params, load, parse
+from d2it.training.ranks import Ranks
 from stages import encode_latents, fid, prepare, sample, train_content, train_dvae, train_grain
 from stages.entry import write_metrics
 from stages.stage import NAMES, Stage
@@ -76,7 +77,7 @@ def run_here(params: Params, folder: Path) -> dict[str, Mapping[str, float]]:
     for name, module in MAINS.items():
         stage = Stage(
             name=name, params=params, outputs=folder / "outputs", scratch=folder / "scratch" / name, weights=folder,
-            device=torch.device("cpu"), rank=0, world_size=1, report=lambda *_: None,
+            device=torch.device("cpu"), ranks=Ranks(), report=lambda *_: None,
         )  # fmt: skip
         stage.out.mkdir(parents=True)
         numbers[name] = module.main(stage)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from d2it.params import ParamsError
+from d2it.training.ranks import Ranks
 from stages.entry import clear, pick_device, run
 from stages.errors import StageError, is_users
 from stages.stage import Stage
@@ -71,7 +72,7 @@ def test_a_stage_gets_its_params_and_folders_and_leaves_its_metrics(
     stage_is(main)
     run("fid")
     (stage,) = seen
-    assert (stage.name, stage.rank, stage.world_size, stage.params.fid.neighbours) == ("fid", 0, 1, 3)
+    assert (stage.name, stage.ranks, stage.params.fid.neighbours) == ("fid", Ranks(), 3)
     assert stage.out == Path("outputs/fid")
     assert (workspace / "outputs/fid/metrics.json").read_text() == '{\n  "a": 1.5,\n  "b": 2.0\n}\n'
     assert stage.scratch.parent == workspace.parent / "root" / ".d2it" / "scratch"

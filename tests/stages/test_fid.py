@@ -14,6 +14,7 @@ from d2it.dvae.model import DVAEConfig, DynamicVAE, save_dvae
 from d2it.evaluation.features import random_weights
 from d2it.grain.entropy import region_entropy
 from d2it.params import FID, Params, load
+from d2it.training.ranks import Ranks
 from d2it.weights import Weights, WeightsError
 from stages import fid
 from stages.errors import StageError
@@ -62,7 +63,7 @@ def stage(outputs: Path, reports: list[set[str]] | None = None, **changes: objec
 
     (outputs / "fid").mkdir(exist_ok=True)
     cpu = torch.device("cpu")
-    return Stage("fid", params, outputs, outputs / "scratch", outputs / "weights", cpu, 0, 1, report)
+    return Stage("fid", params, outputs, outputs / "scratch", outputs / "weights", cpu, Ranks(), report)
 
 
 def test_numbers_of_seeded_weights_have_names_of_their_own_and_the_same_bytes_again(outputs: Path) -> None:

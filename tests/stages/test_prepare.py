@@ -15,6 +15,7 @@ from d2it.data.imageset import DataError
 from d2it.data.shards import Shards
 from d2it.grain.entropy import region_entropy
 from d2it.params import load, parse
+from d2it.training.ranks import Ranks
 from stages import prepare
 from stages.stage import Stage
 
@@ -34,8 +35,7 @@ def run(folder: Path, **data: object) -> tuple[Path, dict[str, float], Reported]
         folder,
         folder,
         torch.device("cpu"),
-        0,
-        1,
+        Ranks(),
         lambda step, numbers, pictures=None: reported.append((step, numbers, pictures)),
     )
     stage.out.mkdir(parents=True)
