@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from d2it.params import Training
 from d2it.progress import Progress
 from d2it.seeds import stream_seed
+from d2it.stopping import Stopped
 from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
@@ -71,17 +72,21 @@ class Run:
 def train(updates: list[Update], run: Run) -> Curve:
     """Train from the newest good checkpoint, or from the start, to config.images.
 
+    A checkpoint is written at intervals, when the process is asked to end, and at the end: what follows may fail.
+
     Returns:
         The curve: at each point `images` and the mean of every number since the point before.
 
     Raises:
         NonFiniteLossError: a loss or gradient became NaN or infinite.
+        Stopped: somebody asked; there is a checkpoint of the last step.
     """
     config = run.config
     means = Means(run.device)
     start, curve = _resume(updates, run, means)
     seen = start * config.batch_size
-    with Progress(config.steps * config.batch_size, run.label, start=seen) as progress:
+    whole = config.steps * config.batch_size
+    with run.ranks.stop.between_steps(), Progress(whole, run.label, start=seen) as progress:
         for step in range(start, config.steps):
             seen = step * config.batch_size
             rows = batch_rows(run.seed, step, config.batch_size, run.rows)
@@ -96,8 +101,12 @@ def train(updates: list[Update], run: Run) -> Curve:
                 point = means.take(run.ranks)
                 curve.append({"images": seen, **point})
                 run.report(seen, point)
-            if _crosses(seen, config.batch_size, config.checkpoint_images) and step + 1 < config.steps:
+            asked, last = run.ranks.asked_to_stop(), step + 1 == config.steps
+            if asked or last or _crosses(seen, config.batch_size, config.checkpoint_images):
                 save(updates, run, step + 1, curve, means)
+            if asked:
+                print(f"{run.label}: checkpoint of step {step + 1} ({seen} images) written", flush=True)
+                raise Stopped(asked)
     return curve
 
 

@@ -1,11 +1,13 @@
 """Data-parallel ranks: which micro-batches a rank computes, and the sum of all ranks' gradients."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from d2it.stopping import Stop
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,7 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
+    stop: Stop = field(default_factory=Stop)
 
     def share(self, micro_batches: int) -> range:
         """Micro-batches of this rank.
@@ -43,6 +46,14 @@ class Ranks:
             assert p.grad is not None
             p.grad.copy_(flat[start : start + p.numel()].view_as(p))
             start += p.numel()
+
+    def asked_to_stop(self) -> int:
+        """The signal that has asked any rank to end, 0 for none; the same on all ranks, which all call this."""
+        if self.size == 1:
+            return self.stop.asked
+        asked = torch.tensor(self.stop.asked)  # on the CPU: gloo carries it also beside nccl
+        dist.all_reduce(asked, dist.ReduceOp.MAX)
+        return int(asked)
 
     def sum(self, x: Tensor) -> Tensor:
         """Sum over ranks, in place."""
