@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from d2it.grain.entropy import LUMA, region_entropy
 
@@ -70,3 +71,13 @@ def test_mirroring_an_image_mirrors_its_entropies() -> None:
 def test_saturated_regions_are_no_special_case(level: int) -> None:
     images = np.full((1, 16, 16, 3), level, np.uint8)
     np.testing.assert_allclose(region_entropy(images, 16, 0.01), direct_kde(images, 16, 0.01), atol=1e-4)
+
+
+@pytest.mark.parametrize("region_size", [8, 16])
+def test_neither_batch_nor_threads_change_a_byte(region_size: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3)).astype(np.uint8)
+    with threadpool_limits(1):
+        alone = [region_entropy(image[None], region_size, 0.01) for image in images]
+    with threadpool_limits(2):
+        together = region_entropy(images, region_size, 0.01)
+    assert np.concatenate(alone).tobytes() == together.tobytes()
