@@ -3,11 +3,13 @@
 import numpy as np
 import torch
 
-from d2it.data.latents import LatentWriter
+from d2it.data.arrays import Arrays
+from d2it.data.latents import LatentWriter, stack_moments
 from d2it.data.photos import Photos
 from d2it.dvae.model import DynamicVAE, load_dvae
 from d2it.grain.thresholds import grain_maps, grain_shares
 from d2it.progress import Progress
+from d2it.training.in_order import in_order
 from stages.stage import Stage
 
 BATCH = 32  # fixed, because another batch size may round differently
@@ -18,20 +20,25 @@ def main(stage: Stage) -> dict[str, float]:
     """Writes train/{moments,grain_maps,labels}-*.npy; returns the measured share of regions of each grain."""
     model = load_dvae(stage.outputs / "train_dvae", stage.device)
     photos = Photos(stage.outputs / "prepare" / "train", stage.params.data.flip)
+
+    def encode(start: int) -> Arrays:
+        batch = photos.take(np.arange(start, min(start + BATCH, photos.rows)), stage.device)
+        maps = grain_maps(batch.entropy, model.thresholds)
+        posterior = model.encode(batch.images, torch.from_numpy(maps).to(stage.device))
+        return stack_moments(posterior.mean, posterior.std), maps, batch.labels.cpu().numpy()
+
+    encoded = in_order(stage.ranks, range(0, photos.rows, BATCH), encode)
+    if not stage.leads:
+        return {}
     counts = np.zeros(len(model.copies))
     with (
         LatentWriter(stage.out / "train", photos.rows, *_sizes(model, photos)) as writer,
         Progress(photos.rows, "encode_latents") as progress,
     ):
-        for start in range(0, photos.rows, BATCH):
-            rows = np.arange(start, min(start + BATCH, photos.rows))
-            batch = photos.take(rows, stage.device)
-            maps = grain_maps(batch.entropy, model.thresholds)
-            counts += np.array(grain_shares(maps, len(counts))) * len(rows)
-            grain_map = torch.from_numpy(maps).to(stage.device)
-            posterior = model.encode(batch.images, grain_map)
-            writer.append(posterior.mean, posterior.std, grain_map, batch.labels)
-            progress.update(len(rows))
+        for moments, maps, labels in encoded:
+            counts += np.array(grain_shares(maps, len(counts))) * len(maps)
+            writer.append(moments, maps, labels)
+            progress.update(len(maps))
     shares = counts / photos.rows
     return {f"share_of_grain_{g + 1}": float(share) for g, share in enumerate(shares)} | {
         "fine_ratio": float(shares[-1])

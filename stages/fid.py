@@ -4,7 +4,7 @@ rFID is measured here and not in train_dvae, so that a change in evaluation neve
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from d2it import pictures
+from d2it.data.arrays import Arrays
 from d2it.data.photos import Photos, to_uint8
 from d2it.data.shards import Shards, Shuffled
 from d2it.dvae.model import DynamicVAE, load_dvae
@@ -20,13 +21,16 @@ from d2it.evaluation.features import RANDOM_SEED, InceptionFeatures, load_weight
 from d2it.evaluation.frechet import frechet_distance
 from d2it.evaluation.precision_recall import nearest, precision_recall
 from d2it.evaluation.reference import Reference, load_reference, save_reference
-from d2it.evaluation.statistics import ImageStatistics
+from d2it.evaluation.statistics import ImageStatistics, measured_features
 from d2it.grain.thresholds import grain_maps
 from d2it.params import FID
 from d2it.progress import Progress
+from d2it.training.in_order import in_order
 from d2it.weights import INCEPTION, locate
 from stages.errors import StageError
 from stages.stage import Stage
+
+Take = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # indices (B,) -> images (B, H, W, 3)
 
 SHOWN = 8  # samples beside their nearest reference images
 SHOWN_PIXELS = 128  # about this wide
@@ -62,26 +66,35 @@ def main(stage: Stage) -> dict[str, float]:
     photos = Photos(prepare / "validation", flip=False)
     compared = min(fid.reconstructions, photos.photos)
     key = reference_key(fid, prepare)
-    reference = load_reference(stage.out / "reference.npz", key)
+    reference = load_reference(stage.out / "reference.npz", key) if stage.leads else None
+    known = bool(stage.ranks.broadcast(torch.tensor(reference is not None)))
     same_originals = fid.reference == "validation" and compared == len(real)
 
-    images = len(samples) + compared + (0 if reference else len(real)) + (0 if same_originals else compared)
+    images = len(samples) + compared + (0 if known else len(real)) + (0 if same_originals else compared)
     with Progress(images, "fid") as progress:
 
-        def measure(batches: Iterator[NDArray[np.uint8]], keep: int = 0) -> ImageStatistics:
-            return ImageStatistics(keep).measure(extractor, batches, progress.update)
+        def measure(take: Take, count: int, keep: int = 0) -> ImageStatistics:
+            """Of the first `count` images, on rank 0; on other ranks, which compute their share, of none."""
 
-        if reference is None:
-            of_real = measure(cut(real.take, len(real), fid.batch_size), fid.neighbour_images)
-            reference = Reference(of_real.pool.gaussian(), of_real.spatial.gaussian(), of_real.features)
-            save_reference(stage.out / "reference.npz", reference, key)
-        drawn = measure(cut(samples.__getitem__, len(samples), fid.batch_size), fid.neighbour_images)
-        reconstructed = measure(cut(reconstructions(model, photos, validation.order), compared, fid.batch_size))
-        if same_originals:
-            originals = reference.pool
-        else:
-            originals = measure(cut(validation.take, compared, fid.batch_size)).pool.gaussian()
+            def features(start: int) -> Arrays:
+                return measured_features(extractor, take(np.arange(start, min(start + fid.batch_size, count))))
 
+            batches = in_order(stage.ranks, range(0, count, fid.batch_size), features)
+            return ImageStatistics(keep).measure(batches, progress.update)
+
+        if not known:
+            of_real = measure(real.take, len(real), fid.neighbour_images)
+            if stage.leads:
+                reference = Reference(of_real.pool.gaussian(), of_real.spatial.gaussian(), of_real.features)
+                save_reference(stage.out / "reference.npz", reference, key)
+        drawn = measure(samples.__getitem__, len(samples), fid.neighbour_images)
+        reconstructed = measure(reconstructions(model, photos, validation.order), compared)
+        of_originals = None if same_originals else measure(validation.take, compared)
+    if not stage.leads:
+        return {}
+
+    assert reference is not None
+    originals = of_originals.pool.gaussian() if of_originals else reference.pool
     picture = nearest_picture(samples, drawn.features, real, reference.features, fid.reference)
     pictures.save_png(stage.out / "nearest.png", picture)
     stage.report(0, {}, {"nearest": picture})
@@ -159,17 +172,7 @@ def reference_key(fid: FID, prepare: Path) -> str:
     return json.dumps(parts)
 
 
-def cut(
-    take: Callable[[NDArray[np.int64]], NDArray[np.uint8]], images: int, batch_size: int
-) -> Iterator[NDArray[np.uint8]]:
-    """Batches of the first images by index; the last one is what remains."""
-    for start in range(0, images, batch_size):
-        yield take(np.arange(start, min(start + batch_size, images)))
-
-
-def reconstructions(
-    model: DynamicVAE, photos: Photos, order: NDArray[np.int64]
-) -> Callable[[NDArray[np.int64]], NDArray[np.uint8]]:
+def reconstructions(model: DynamicVAE, photos: Photos, order: NDArray[np.int64]) -> Take:
     """By place in `order`: what the DVAE makes of a photo, uint8 (B, H, W, 3)."""
 
     @torch.inference_mode()

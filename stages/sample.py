@@ -1,12 +1,16 @@
 """Stage sample: draw grain maps, then images on them."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
+from d2it.data.arrays import Arrays
 from d2it.data.latents import Latents
+from d2it.data.parts import Parts
 from d2it.data.photos import to_uint8
 from d2it.diffusion.generate import ImageGenerator
 from d2it.diffusion.grain import sample_grain_maps
@@ -17,6 +21,7 @@ from d2it.grain.thresholds import grain_shares
 from d2it.params import Diffusion
 from d2it.progress import Progress
 from d2it.seeds import stream_seed
+from d2it.training.in_order import in_order
 from d2it.transformer.content import build_content
 from d2it.transformer.files import load_weights, read_config
 from d2it.transformer.grain import DynamicGrainTransformer, build_grain
@@ -71,23 +76,44 @@ def main(stage: Stage) -> dict[str, float]:
     grain_maps = GrainMaps(stage, full.respaced(p.sample.grain_steps))
     classes = max(1, config["classes"])
     labels = np.arange(p.sample.images) % classes  # equal numbers of each class
+
+    def draw(start: int) -> Arrays:
+        stop = min(start + p.sample.batch_size, p.sample.images)
+        streams = ImageStreams([stream_seed(p.seed, "sample", i) for i in range(start, stop)], device)
+        of_batch = torch.from_numpy(labels[start:stop]).to(device)
+        grain_map = grain_maps.draw(of_batch, streams)
+        return to_uint8(generator.images(of_batch, grain_map, streams)), grain_map.cpu().numpy()
+
+    starts = range(0, p.sample.images, p.sample.batch_size)
+    parts = Parts(stage.scratch)
+    _draw_missing(stage, parts, starts, draw)
+    if not stage.leads:
+        return {}
     size = grain_maps.region_grid * dvae.config.factors[-1]
     images = np.empty((p.sample.images, size, size, 3), np.uint8)
     maps = np.empty((p.sample.images, grain_maps.region_grid, grain_maps.region_grid), np.uint8)
-    with Progress(p.sample.images, "sample") as progress:
-        for start in range(0, p.sample.images, p.sample.batch_size):
-            part = slice(start, min(start + p.sample.batch_size, p.sample.images))
-            seeds = [stream_seed(p.seed, "sample", i) for i in range(part.start, part.stop)]
-            streams = ImageStreams(seeds, device)
-            of_batch = torch.from_numpy(labels[part]).to(device)
-            grain_map = grain_maps.draw(of_batch, streams)
-            images[part] = to_uint8(generator.images(of_batch, grain_map, streams))
-            maps[part] = grain_map.cpu().numpy()
-            progress.update(part.stop - part.start)
+    for start in starts:
+        batch = slice(start, start + p.sample.batch_size)
+        images[batch], maps[batch] = parts.load(start)
     np.savez(stage.out / "samples.npz", images, labels)
     np.save(stage.out / "grain_maps.npy", maps)
     _picture(stage, images, maps, len(content.copies))
     return {"fine_ratio": float((maps == len(content.copies) - 1).mean()), "images": float(len(images))}
+
+
+def _draw_missing(stage: Stage, parts: Parts, starts: range, draw: Callable[[int], Arrays]) -> None:
+    """Draw the batches, named by their first image, that `parts` lacks; rank 0 says which, and keeps them as found."""
+    images, size = stage.params.sample.images, stage.params.sample.batch_size
+    lacking = stage.ranks.broadcast(torch.tensor([stage.leads and not parts.has(start) for start in starts]))
+    todo = [start for start, lacks in zip(starts, lacking.tolist(), strict=True) if lacks]
+    drawn = in_order(stage.ranks, todo, draw)
+    if not stage.leads:
+        return
+    kept = images - sum(min(size, images - start) for start in todo)
+    with Progress(images, "sample", start=kept) as progress:
+        for start, batch in zip(todo, drawn, strict=True):
+            parts.save(start, batch)
+            progress.update(len(batch[0]))
 
 
 def _picture(stage: Stage, images: NDArray[np.uint8], maps: NDArray[np.uint8], grains: int) -> None:

@@ -19,7 +19,7 @@ from d2it.diffusion.schedule import linear_schedule
 from d2it.dvae.model import DynamicVAE, load_dvae
 from d2it.evaluation.features import InceptionFeatures, random_weights
 from d2it.evaluation.frechet import frechet_distance
-from d2it.evaluation.statistics import ImageStatistics
+from d2it.evaluation.statistics import ImageStatistics, measured_features
 from d2it.params import Diffusion, load
 from d2it.transformer.content import build_content
 from d2it.transformer.files import read_config
@@ -94,8 +94,8 @@ def test_the_frechet_distance_of_samples_is_at_most_half_of_that_of_untrained_mo
     extractor = InceptionFeatures(random_weights(), CPU)
     gaussians = []
     for images in sets:
-        batches = (images[i : i + 16] for i in range(0, len(images), 16))
-        gaussians.append(ImageStatistics(keep=0).measure(extractor, batches).pool.gaussian())
+        batches = (measured_features(extractor, images[i : i + 16]) for i in range(0, len(images), 16))
+        gaussians.append(ImageStatistics(keep=0).measure(batches).pool.gaussian())
     ours, untrained = (frechet_distance(g, gaussians[2]) for g in gaussians[:2])
     print(
         f"\nFréchet distance, random extractor: samples {ours:.4f}, untrained {untrained:.4f}: {ours / untrained:.3f} x"

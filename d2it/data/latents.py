@@ -21,6 +21,12 @@ class LatentBatch(NamedTuple):
     labels: Tensor
 
 
+def stack_moments(mean: Tensor, std: Tensor) -> NDArray[np.float16]:
+    """Mean and std (B, z, h, w) of the posterior as they are stored, (B, 2, z, h, w)."""
+    moments: NDArray[np.float16] = torch.stack([mean, std], 1).half().cpu().numpy()
+    return moments
+
+
 class LatentWriter:
     """Writes rows in order: `moments` float16 (2, z, h, w) = mean, std; `grain_maps` uint8; `labels` int64."""
 
@@ -30,11 +36,11 @@ class LatentWriter:
         self._grain_maps = ShardWriter(folder, "grain_maps", (region_grid, region_grid), np.uint8, rows)
         self._labels = ShardWriter(folder, "labels", (), np.int64, rows)
 
-    def append(self, mean: Tensor, std: Tensor, grain_map: Tensor, labels: Tensor) -> None:
-        """A batch of rows."""
-        self._moments.append(torch.stack([mean, std], 1).half().cpu().numpy())
-        self._grain_maps.append(grain_map.cpu().numpy())
-        self._labels.append(labels.cpu().numpy())
+    def append(self, moments: NDArray[np.float16], grain_maps: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+        """A batch of rows; `moments` as `stack_moments` makes them."""
+        self._moments.append(moments)
+        self._grain_maps.append(grain_maps)
+        self._labels.append(labels)
 
     def __enter__(self) -> "LatentWriter":
         return self

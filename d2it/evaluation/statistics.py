@@ -6,9 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from d2it.data.arrays import Arrays
 from d2it.evaluation.features import POOL, SPATIAL, InceptionFeatures
 from d2it.evaluation.frechet import GaussianStatistics
 from d2it.evaluation.inception_score import InceptionScore
+
+
+def measured_features(extractor: InceptionFeatures, images: NDArray[np.uint8]) -> Arrays:
+    """Pool features, spatial features and probabilities of images (B, H, W, 3), float32, on the CPU."""
+    return tuple(x.cpu().numpy() for x in extractor(torch.from_numpy(images).permute(0, 3, 1, 2)))
 
 
 class ImageStatistics:
@@ -26,20 +32,13 @@ class ImageStatistics:
         """Pool features of the first images, (at most `keep`, 2048)."""
         return np.concatenate(self._kept)
 
-    def measure(
-        self,
-        extractor: InceptionFeatures,
-        batches: Iterable[NDArray[np.uint8]],
-        advance: Callable[[int], None] = lambda _: None,
-    ) -> "ImageStatistics":
-        """Take in batches (B, H, W, 3); `advance(n)` is called when n more images are done. Returns itself."""
-        for images in batches:
-            features = extractor(torch.from_numpy(images).permute(0, 3, 1, 2))
-            pool = features.pool.cpu().numpy()
+    def measure(self, batches: Iterable[Arrays], advance: Callable[[int], None] = lambda _: None) -> "ImageStatistics":
+        """Take in batches of `measured_features`; `advance(n)` is called when n more images are in. Returns itself."""
+        for pool, spatial, probabilities in batches:
             room = max(0, self.keep - self.pool.count)
             self._kept.append(pool[:room])
             self.pool.add(pool)
-            self.spatial.add(features.spatial.cpu().numpy())
-            self.inception_score.add(features.probabilities.cpu().numpy())
-            advance(len(images))
+            self.spatial.add(spatial)
+            self.inception_score.add(probabilities)
+            advance(len(pool))
         return self

@@ -55,6 +55,12 @@ class Ranks:
         dist.all_reduce(asked, dist.ReduceOp.MAX)
         return int(asked)
 
+    def broadcast(self, x: Tensor) -> Tensor:
+        """Rank 0's values, in place."""
+        if self.size > 1:
+            dist.broadcast(x, 0)
+        return x
+
     def sum(self, x: Tensor) -> Tensor:
         """Sum over ranks, in place."""
         if self.size > 1:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2it.data.latents import Latents, LatentWriter
+from d2it.data.latents import Latents, LatentWriter, stack_moments
 from d2it.data.photos import Photos, to_float, to_uint8
 from d2it.data.shards import Shards, ShardWriter, Shuffled
 from d2it.grain.entropy import region_entropy
@@ -85,8 +85,8 @@ def test_latents_come_back_with_maps_and_labels(tmp_path: Path) -> None:
     mean, std = torch.randn(6, 4, 8, 8).half().float(), torch.rand(6, 4, 8, 8).half().float()
     maps, labels = torch.randint(0, 2, (6, 4, 4), dtype=torch.uint8), torch.arange(6)
     with LatentWriter(tmp_path, 6, 4, 8, 4) as writer:
-        writer.append(mean[:4], std[:4], maps[:4], labels[:4])
-        writer.append(mean[4:], std[4:], maps[4:], labels[4:])
+        for rows in (slice(4), slice(4, 6)):
+            writer.append(stack_moments(mean[rows], std[rows]), maps[rows].numpy(), labels[rows].numpy())
     latents = Latents(tmp_path)
     assert (latents.rows, latents.latent_channels, latents.latent_grid, latents.region_grid) == (6, 4, 8, 4)
     batch = latents.take(np.array([5, 0]), CPU)

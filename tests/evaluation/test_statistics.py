@@ -2,16 +2,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2it.evaluation.features import InceptionFeatures
-from d2it.evaluation.statistics import ImageStatistics
+from d2it.evaluation.statistics import ImageStatistics, measured_features
 
 
 def test_one_pass_keeps_the_first_features_and_counts_every_image(
     extractor: InceptionFeatures, photos: NDArray[np.uint8]
 ) -> None:
     done: list[int] = []
-    batches = [photos[:3], photos[3:6], photos[6:7]]
-    whole = ImageStatistics(keep=100).measure(extractor, batches, done.append)
-    first = ImageStatistics(keep=4).measure(extractor, batches)
+    batches = [measured_features(extractor, images) for images in (photos[:3], photos[3:6], photos[6:7])]
+    whole = ImageStatistics(keep=100).measure(batches, done.append)
+    first = ImageStatistics(keep=4).measure(batches)
     assert done == [3, 3, 1]
     assert whole.features.shape == (7, 2048)
     np.testing.assert_array_equal(first.features, whole.features[:4])
