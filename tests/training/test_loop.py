@@ -117,21 +117,32 @@ def _rank(rank: int, size: int, folder: Path) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=size
     )
-    updates, run = build(folder / "ranks", Ranks(rank, size))
-    curve = train(updates, run)
-    torch.save({"weights": [w.detach() for w in weights(updates, run)], "curve": curve}, folder / f"rank{rank}.pt")
+    torch.save(shared_training(folder, Ranks(rank, size)), folder / f"rank{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def test_two_ranks_train_the_same_model_as_one(tmp_path: Path) -> None:
-    alone = build(tmp_path / "alone")
-    curve = train(*alone)
-    mp.spawn(_rank, (2, tmp_path), nprocs=2)
-    for rank in range(2):
+def shared_training(folder: Path, ranks: Ranks) -> dict[str, Any]:
+    """Gradients of one step, then weights and curve of a whole run; 4 micro-batches a step."""
+    updates, run = build(folder / "step", ranks, images=8, micro_batch=2, gradient_clip=0, cooldown_images=0)
+    train(updates, run)
+    gradients = [p.grad for p in updates[0].model.parameters()]
+    updates, run = build(folder / "whole", ranks, micro_batch=2)
+    curve = train(updates, run)
+    return {"gradients": gradients, "weights": [w.detach() for w in weights(updates, run)], "curve": curve}
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_ranks_have_the_gradients_of_one_and_train_the_same_model(tmp_path: Path, size: int) -> None:
+    alone = shared_training(tmp_path / "alone", Ranks())
+    assert any(float(gradient.abs().max()) > 0.01 for gradient in alone["gradients"])
+    mp.spawn(_rank, (size, tmp_path), nprocs=size)
+    for rank in range(size):
         found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
-        for a, b in zip(weights(*alone), found["weights"], strict=True):
+        for a, b in zip(alone["gradients"], found["gradients"], strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+        for a, b in zip(alone["weights"], found["weights"], strict=True):
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
-        for ours, theirs in zip(curve, found["curve"], strict=True):
+        for ours, theirs in zip(alone["curve"], found["curve"], strict=True):
             assert ours == pytest.approx(theirs, rel=1e-5)
 
 
