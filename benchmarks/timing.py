@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,21 +17,40 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     times: dict[str, list[float]] = {name: [] for name in runs}
     for round_ in range(rounds + 1):
         for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            seconds = timed(run)
             if round_:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(seconds)
+            print(f"round {round_} of {rounds}, {name}: {seconds:.3g} s", file=sys.stderr, flush=True)
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def arguments(about: str) -> argparse.Namespace:
-    """--json, --rounds and --threads, which all benchmarks have."""
+def timed(run: Callable[[], object]) -> float:
+    """Seconds of one run, to the end of its work on a GPU."""
+    start = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def pick_device() -> torch.device:
+    """As stages/entry.py picks it; not imported from there, because a borrowed GPU machine may lack MLflow."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return torch.device("cuda")
+
+
+def arguments(about: str, rounds: int = 5) -> argparse.Namespace:
+    """--json, --rounds and --threads, which all benchmarks have; `rounds` is the default."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds; medians are reported (default 5)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help="timed rounds; medians are reported (default %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
     found = parser.parse_args()
     torch.set_num_threads(found.threads)
     return found
@@ -38,7 +59,7 @@ def arguments(about: str) -> argparse.Namespace:
 def show(found: dict[str, Any], as_json: bool) -> None:
     """Print numbers, one a line, or JSON."""
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         for name, value in found.items():
-            print(f"{name:55} {value:.4g}" if isinstance(value, float) else f"{name:55} {value}")
+            print(f"{name:60} {value:.4g}" if isinstance(value, float) else f"{name:60} {value}")
