@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from d2it.params import Params, load
+from d2it.params import load
 from d2it.training.ranks import Ranks
 from stages.alone import alone
 from stages.dag import definition
@@ -18,54 +20,50 @@ from stages.downloads import weights_folder
 from stages.errors import StageError
 from stages.key import stage_key
 from stages.root import find_root
-from stages.stage import NAMES, Stage
+from stages.stage import NAMES, Report, Stage
 from stages.tracking import Tracker
 
 
-def run(name: str, key: str | None = None) -> None:
+def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
     """Run one stage in the current folder, the workspace, and leave its results in outputs/<name>/.
 
-    `key`: the stage's key, where the caller has computed it. The scratch folder under `.d2it/` stays when the stage
-    fails, so that the same stage, asked for again, finds its checkpoints.
+    The scratch folder under `.d2it/` stays when the stage fails, so that the same stage, asked for again, finds its
+    checkpoints.
+
+    Args:
+        name: of the stage.
+        key: the stage's key, where the caller has computed it.
+        ranks: this process among those that run the stage together; alone if not given.
 
     Raises:
         ParamsError: params.yaml cannot be used; nothing has been written.
-        StageError: unknown stage, missing input, a stage that runs here already, or a final number that is not finite.
+        StageError: unknown stage, missing input, a stage that runs already, or a final number that is not finite.
+        Stopped: somebody asked.
     """
-    params, main = load(), _main_of(name)
+    params, main, ranks = load(), _main_of(name), ranks or Ranks()
     root, key = find_root(), key or stage_key(name)
     outputs, scratch = Path("outputs"), root / ".d2it" / "scratch" / f"{name}-{key[:16]}"
-    with alone(root, name):
+
+    def stage(report: Report) -> Stage:
+        return Stage(name, params, outputs, scratch, weights_folder(), pick_device(), ranks, report)
+
+    if ranks.rank:
+        ranks.barrier()  # until rank 0 has made the folders
+        main(stage(_nothing))
+        return
+    with alone(root, name, key):
         clear(outputs / name, keep=definition(name).persistent)
         scratch.mkdir(parents=True, exist_ok=True)
-        _run(name, key, params, main, root, outputs, scratch)
+        ranks.barrier()
+        with Tracker.open(stage=name, key=key, params=params, root=root) as tracker:
+            metrics = main(stage(tracker.report))
+            write_metrics(outputs / name / "metrics.json", metrics)
+            tracker.finish(metrics)
+        shutil.rmtree(scratch)
 
 
-def _run(
-    name: str,
-    key: str,
-    params: Params,
-    main: Callable[[Stage], Mapping[str, float]],
-    root: Path,
-    outputs: Path,
-    scratch: Path,
-) -> None:
-    """The stage itself, tracked, with its folders made."""
-    with Tracker.open(stage=name, key=key, params=params, root=root) as tracker:
-        stage = Stage(
-            name=name,
-            params=params,
-            outputs=outputs,
-            scratch=scratch,
-            weights=weights_folder(),
-            device=pick_device(),
-            ranks=Ranks(),
-            report=tracker.report,
-        )
-        metrics = main(stage)
-        write_metrics(outputs / name / "metrics.json", metrics)
-        tracker.finish(metrics)
-    shutil.rmtree(scratch)
+def _nothing(step: int, numbers: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> None:
+    """The report of all ranks but 0."""
 
 
 def _main_of(name: str) -> Callable[[Stage], Mapping[str, float]]:
@@ -98,7 +96,7 @@ def pick_device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    return torch.device("cuda")
+    return torch.device("cuda", torch.cuda.current_device())  # slurm/worker.py gives each rank its own
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:

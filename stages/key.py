@@ -13,6 +13,7 @@ import yaml
 from d2it.params import load
 from stages.dag import Definition, definition
 from stages.errors import StageError
+from stages.root import find_root
 
 
 def stage_key(name: str) -> str:
@@ -33,7 +34,7 @@ def stage_key(name: str) -> str:
         "cmd": stage.cmd,
         "params": {key: _value(values, key, name) for key in stage.params},
         "deps": {path: recorded.get(path) or _input_md5(path, name) for path in stage.deps},
-        "source": _source_md5(stage, values["data"]["source"]),
+        "source": _source_stamp(stage, values["data"]["source"]),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -84,7 +85,14 @@ def _input_md5(path: str, name: str) -> str:
         raise StageError(f"dvc.yaml: stages.{name}.deps: {path}: no such file or folder") from None
 
 
-def _source_md5(stage: Definition, source: str) -> str | None:
-    """md5 of the user's images, for the stage that reads them; None where they come from somewhere else."""
-    reads_it = "data" in stage.params or "data.source" in stage.params
-    return content_md5(Path(source)) if reads_it and Path(source).exists() else None
+def _source_stamp(stage: Definition, source: str) -> str | None:
+    """md5 of the names, sizes and times of the user's image files, for the stage that reads them; None if it has none.
+
+    Not of their contents: a launcher must not read a terabyte.
+    """
+    path = find_root() / Path(source).expanduser()
+    if not ("data" in stage.params or "data.source" in stage.params) or not path.exists():
+        return None
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
+    return str(_md5(json.dumps([(name, s.st_size, s.st_mtime_ns) for name, s in stats]).encode()).hexdigest())

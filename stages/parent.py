@@ -63,7 +63,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Commit that this folder has checked out; empty if none."""
+    """Commit of the running code: what the launcher says of a frozen copy, else what this folder has checked out."""
+    if "D2IT_GIT_COMMIT" in os.environ:
+        return os.environ["D2IT_GIT_COMMIT"]
     command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()

@@ -18,8 +18,10 @@ NO_DEPS = {
         "d2it/params_combinations.py",
         "d2it/params_errors.py",
         "d2it/progress.py",
+        "d2it/stopping.py",
         "d2it/weights.py",
         "stages/errors.py",
+        "stages/lineage.py",
         "stages/root.py",
         "stages/stage.py",
     )

@@ -105,6 +105,7 @@ def train(updates: list[Update], run: Run) -> Curve:
             if asked or last or _crosses(seen, config.batch_size, config.checkpoint_images):
                 save(updates, run, step + 1, curve, means)
             if asked:
+                run.ranks.barrier()  # a rank that left would take the others with it
                 print(f"{run.label}: checkpoint of step {step + 1} ({seen} images) written", flush=True)
                 raise Stopped(asked)
     return curve

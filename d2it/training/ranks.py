@@ -47,6 +47,11 @@ class Ranks:
             p.grad.copy_(flat[start : start + p.numel()].view_as(p))
             start += p.numel()
 
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        if self.size > 1:
+            dist.all_reduce(torch.zeros(1))  # on the CPU, as all that is not gradients
+
     def asked_to_stop(self) -> int:
         """The signal that has asked any rank to end, 0 for none; the same on all ranks, which all call this."""
         if self.size == 1:

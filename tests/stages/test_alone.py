@@ -1,7 +1,8 @@
-"""Two processes never write a stage's outputs at once."""
+"""Two processes never work on the same stage's checkpoints at once."""
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,36 +16,26 @@ import sys, time
 sys.path.insert(0, {source!r})
 from pathlib import Path
 from stages.alone import alone
-with alone(Path({root!r}), "sample"):
+with alone(Path({root!r}), "sample", "one"):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_second_process_is_refused_in_one_line_until_the_first_ends_even_by_kill_9(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_second_process_waits_is_refused_in_one_line_and_is_free_when_the_first_ends_even_by_kill_9(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     command = [sys.executable, "-c", HOLD.format(source=str(ROOT), root=str(tmp_path))]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        told = pytest.raises(StageError, match=r"^sample: runs already in .*; wait for it, or end that job")
-        with told as refused, alone(tmp_path, "sample"):
+        told = pytest.raises(StageError, match=r"^sample: runs already.*; wait for it, or end it$")
+        with told as refused, alone(tmp_path, "sample", "one", patience=0.3):
             pytest.fail("two at once")
         assert "\n" not in str(refused.value)
-        with alone(tmp_path, "fid"):
-            pass  # another stage is free
-        holder.kill()
-    with alone(tmp_path, "sample"):
-        pass
-
-
-def test_another_workspace_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    monkeypatch.chdir(tmp_path / "a")
-    with alone(tmp_path, "sample"):
-        monkeypatch.chdir(tmp_path / "b")
-        with alone(tmp_path, "sample"):
-            pass
+        for stage, key in (("fid", "one"), ("sample", "two")):  # another stage or experiment is free
+            with alone(tmp_path, stage, key):
+                pass
+        threading.Timer(0.3, holder.kill).start()
+        with alone(tmp_path, "sample", "one", patience=30):
+            assert holder.poll() is not None or holder.wait(5)
