@@ -6,10 +6,12 @@ import torch
 from d2it.data.arrays import Arrays
 from d2it.data.latents import LatentWriter, stack_moments
 from d2it.data.photos import Photos
-from d2it.dvae.model import DynamicVAE, load_dvae
+from d2it.dvae.model import DynamicVAE, describe, load_dvae
 from d2it.grain.thresholds import grain_maps, grain_shares
 from d2it.progress import Progress
+from d2it.saved import identity, write_config
 from d2it.training.in_order import in_order
+from stages.lineage import check_inputs
 from stages.stage import Stage
 
 BATCH = 32  # fixed, because another batch size may round differently
@@ -17,7 +19,12 @@ BATCH = 32  # fixed, because another batch size may round differently
 
 @torch.no_grad()
 def main(stage: Stage) -> dict[str, float]:
-    """Writes train/{moments,grain_maps,labels}-*.npy; returns the measured share of regions of each grain."""
+    """Writes train/{moments,grain_maps,labels}-*.npy and train/config.json, which names the DVAE and the data.
+
+    Returns:
+        The measured share of regions of each grain.
+    """
+    check_inputs(stage, "prepare", "train_dvae")
     model = load_dvae(stage.outputs / "train_dvae", stage.device)
     photos = Photos(stage.outputs / "prepare" / "train", stage.params.data.flip)
 
@@ -39,6 +46,7 @@ def main(stage: Stage) -> dict[str, float]:
             counts += np.array(grain_shares(maps, len(counts))) * len(maps)
             writer.append(moments, maps, labels)
             progress.update(len(maps))
+    write_config(stage.out / "train", describe(model) | {"dvae": identity(stage.outputs / "train_dvae")})
     shares = counts / photos.rows
     return {f"share_of_grain_{g + 1}": float(share) for g, share in enumerate(shares)} | {
         "fine_ratio": float(shares[-1])

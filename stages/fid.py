@@ -28,6 +28,7 @@ from d2it.progress import Progress
 from d2it.training.in_order import in_order
 from d2it.weights import INCEPTION, locate
 from stages.errors import StageError
+from stages.lineage import check_inputs
 from stages.stage import Stage
 
 Take = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # indices (B,) -> images (B, H, W, 3)
@@ -58,6 +59,7 @@ def main(stage: Stage) -> dict[str, float]:
         WeightsError: the extractor's weights are missing or wrong.
     """
     fid, prepare = stage.params.fid, stage.outputs / "prepare"
+    check_inputs(stage, "prepare", "train_dvae")
     samples = open_samples(stage.outputs / "sample" / "samples.npz")
     real, validation = open_images(prepare / fid.reference), open_images(prepare / "validation")
     check(fid, {"samples": len(samples), fid.reference: len(real)}, min(fid.reconstructions, len(validation)))

@@ -20,11 +20,12 @@ from d2it.dvae.model import load_dvae
 from d2it.grain.thresholds import grain_shares
 from d2it.params import Diffusion
 from d2it.progress import Progress
+from d2it.saved import load_weights, read_config
 from d2it.seeds import stream_seed
 from d2it.training.in_order import in_order
 from d2it.transformer.content import build_content
-from d2it.transformer.files import load_weights, read_config
 from d2it.transformer.grain import DynamicGrainTransformer, build_grain
+from stages.lineage import check_inputs
 from stages.stage import Stage
 
 SHOWN, A_ROW = 24, 8
@@ -63,6 +64,7 @@ class GrainMaps:
 def main(stage: Stage) -> dict[str, float]:
     """Writes samples.npz (uint8 (N, H, W, 3) `arr_0`, int64 labels `arr_1`) and samples.png, grain_maps.npy."""
     p, device = stage.params, stage.device
+    check_inputs(stage, "prepare", "train_dvae", "encode_latents", "train_grain", "train_content")
     folder = stage.outputs / "train_content"
     config = read_config(folder)
     content = build_content(config)

@@ -13,6 +13,7 @@ from d2it.diffusion.noise import ImageStreams, multi_grained_noise
 from d2it.diffusion.schedule import Schedule, add_noise, linear_schedule
 from d2it.dvae.model import load_dvae
 from d2it.grain.codes import code_weight
+from d2it.saved import read_config, save_model
 from d2it.seeds import stream_seed
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
@@ -20,8 +21,8 @@ from d2it.training.ema import EMA
 from d2it.training.labels import drop_labels
 from d2it.training.loop import MicroBatch, Run, Update, train
 from d2it.transformer.content import DynamicContentTransformer, build_content
-from d2it.transformer.files import save_transformer
 from stages.inputs import classes
+from stages.lineage import check_inputs
 from stages.stage import Stage
 
 SHOWN, SAMPLING_STEPS = 16, 50
@@ -62,7 +63,9 @@ class ContentLoss:
 def main(stage: Stage) -> dict[str, float]:
     """Writes weights.safetensors, config.json, curve.csv and samples.png; returns the last point of the curve."""
     p, device = stage.params, stage.device
-    latents = Latents(stage.outputs / "encode_latents" / "train")
+    check_inputs(stage, "prepare", "train_dvae", "encode_latents")
+    folder = stage.outputs / "encode_latents" / "train"
+    latents = Latents(folder)
     dvae = load_dvae(stage.outputs / "train_dvae", device)
     config = {
         "content": p.content.model_dump(),
@@ -72,6 +75,7 @@ def main(stage: Stage) -> dict[str, float]:
         "latent_grid": latents.latent_grid,
         "latent_channels": latents.latent_channels,
         "classes": classes(stage.outputs),
+        "latents": read_config(folder),
     }
     torch.manual_seed(stream_seed(p.seed, "content", "weights"))
     model = build_content(config).to(device)
@@ -84,7 +88,7 @@ def main(stage: Stage) -> dict[str, float]:
         latents.rows,
         stream_seed(p.seed, "content"),
         device,
-        Checkpoints(stage.scratch),
+        Checkpoints(stage.scratch, config),
         stage.report,
         "train_content",
         ema,
@@ -93,7 +97,7 @@ def main(stage: Stage) -> dict[str, float]:
     curve = train([Update("content", model, adamw, p.content.learning_rate, loss)], run)
     if not stage.leads:
         return {}
-    save_transformer(stage.out, ema.model, config)
+    save_model(stage.out, ema.model, config)
     save_curve(stage.out / "curve.csv", curve)
     _picture(stage, ImageGenerator(dvae, ema.model, p.diffusion, min(SAMPLING_STEPS, p.diffusion.timesteps)), latents)
     return {name: value for name, value in curve[-1].items() if name in ("loss", "mse", "bound")}

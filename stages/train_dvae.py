@@ -9,20 +9,21 @@ from d2it.data.photos import PhotoBatch, Photos, to_uint8
 from d2it.dvae.discriminator import PatchDiscriminator
 from d2it.dvae.loss import DVAELoss
 from d2it.dvae.measure import latent_scale, reconstruction_psnr
-from d2it.dvae.model import DVAEConfig, DynamicVAE, save_dvae
+from d2it.dvae.model import DVAEConfig, DynamicVAE, describe, save_dvae
 from d2it.grain.thresholds import entropy_thresholds, grain_maps
 from d2it.seeds import stream_seed
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
 from d2it.training.loop import MicroBatch, Run, Update, train
 from d2it.weights import VGG16, locate
+from stages.inputs import fingerprint
 from stages.stage import Stage
 
 SHOWN = 8
 
 
 def build(stage: Stage) -> DynamicVAE:
-    """A DVAE with initial weights, and thresholds from the training set."""
+    """A DVAE with initial weights; thresholds and the name of the training set are that set's."""
     p = stage.params
     torch.manual_seed(stream_seed(p.seed, "dvae", "weights"))
     model = DynamicVAE(
@@ -38,6 +39,7 @@ def build(stage: Stage) -> DynamicVAE:
     )
     quantiles = np.load(stage.outputs / "prepare" / "entropy_quantiles.npy", allow_pickle=False)
     model.thresholds = entropy_thresholds(quantiles, p.grain.shares)
+    model.data = fingerprint(stage.outputs)
     return model.to(stage.device).to(memory_format=torch.channels_last)
 
 
@@ -84,7 +86,7 @@ def main(stage: Stage) -> dict[str, float]:
         photos.rows,
         stream_seed(p.seed, "dvae"),
         stage.device,
-        Checkpoints(stage.scratch),
+        Checkpoints(stage.scratch, describe(model)),
         stage.report,
         "train_dvae",
         ranks=stage.ranks,

@@ -10,15 +10,16 @@ from d2it.diffusion.grain import grain_loss, sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import linear_schedule
 from d2it.grain.statistics import compare_maps
+from d2it.saved import read_config, save_model
 from d2it.seeds import stream_seed
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
 from d2it.training.ema import EMA
 from d2it.training.labels import drop_labels
 from d2it.training.loop import MicroBatch, Run, Update, train
-from d2it.transformer.files import read_config, save_transformer
 from d2it.transformer.grain import DynamicGrainTransformer, build_grain
 from stages.inputs import classes
+from stages.lineage import check_inputs
 from stages.stage import Stage
 
 JUDGED, SHOWN, BATCH = 512, 16, 256
@@ -29,13 +30,17 @@ SAMPLING_STEPS = 50
 def main(stage: Stage) -> dict[str, float]:
     """Writes weights.safetensors, config.json, curve.csv, maps.png; returns how sampled maps compare with real ones."""
     p, device = stage.params, stage.device
-    latents = Latents(stage.outputs / "encode_latents" / "train")
-    grains = len(read_config(stage.outputs / "train_dvae")["factors"])
+    check_inputs(stage, "prepare", "encode_latents")
+    folder = stage.outputs / "encode_latents" / "train"
+    latents, made_from = Latents(folder), read_config(folder)
+    grains = len(made_from["factors"])
     config = {
         "dgt": p.dgt.model_dump(),
+        "diffusion": p.diffusion.model_dump(include={"timesteps", "beta_start", "beta_end"}),
         "grains": grains,
         "region_grid": latents.region_grid,
         "classes": classes(stage.outputs),
+        "latents": made_from,
     }
     torch.manual_seed(stream_seed(p.seed, "grain", "weights"))
     model = build_grain(config).to(device)
@@ -57,7 +62,7 @@ def main(stage: Stage) -> dict[str, float]:
         latents.rows,
         stream_seed(p.seed, "grain"),
         device,
-        Checkpoints(stage.scratch),
+        Checkpoints(stage.scratch, config),
         stage.report,
         "train_grain",
         ema,
@@ -66,7 +71,7 @@ def main(stage: Stage) -> dict[str, float]:
     curve = train([Update("grain", model, adamw, p.dgt.learning_rate, loss)], run)
     if not stage.leads:
         return {}
-    save_transformer(stage.out, ema.model, config)
+    save_model(stage.out, ema.model, config)
     save_curve(stage.out / "curve.csv", curve)
     return _judge(stage, ema.model, latents, grains)
 

@@ -1,12 +1,10 @@
 """Dynamic VAE: 1 code for a smooth region, 4 for a busy one (paper section 3.1, stage 1)."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from d2it.dvae.decoder import Decoder
@@ -14,9 +12,9 @@ from d2it.dvae.encoder import HierarchicalEncoder
 from d2it.dvae.initialize import initialize
 from d2it.dvae.quantizer import Quantizer
 from d2it.grain.codes import code_weight, codes_once, combine, copies_per_side, copy_codes, first_positions
+from d2it.saved import CONFIG, SavedModelError, load_weights, read_config, save_model
 
 LOG_VARIANCE = -6.0  # of the posterior at the start: little noise, so that codes mean something from the first step
-WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class DynamicVAE(nn.Module):
         self.copies = copies_per_side(config.factors)
         self.thresholds: list[float] = []  # k - 1 entropies, nats; set from the training set
         self.latent_scale = 1.0  # latents times this have unit variance; measured after training
+        self.data = ""  # fingerprint of the training set
         z = config.latent_channels
         moments = 2 * z if config.regularizer == "kl" else z
         shape = (config.channels, config.multipliers, config.res_blocks)
@@ -98,23 +97,30 @@ def kl_divergence(posterior: Posterior, grain_map: Tensor, copies: list[int]) ->
     return (kl * code_weight(grain_map, copies)).sum((1, 2, 3))
 
 
+def describe(model: DynamicVAE) -> dict[str, Any]:
+    """What config.json says: what the model is made of, thresholds, latent scale, and the training set."""
+    measured = {"thresholds": model.thresholds, "latent_scale": model.latent_scale, "data": model.data}
+    return vars(model.config) | measured
+
+
 def save_dvae(folder: Path, model: DynamicVAE) -> None:
-    """Write weights.safetensors and config.json (what it is made of, thresholds, latent scale)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / WEIGHTS)
-    config = vars(model.config) | {"thresholds": model.thresholds, "latent_scale": model.latent_scale}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    """Write weights.safetensors and config.json."""
+    save_model(folder, model, describe(model))
 
 
 def load_dvae(folder: Path, device: torch.device) -> DynamicVAE:
     """Load what `save_dvae` wrote, for inference.
 
     Raises:
-        FileNotFoundError: the folder holds no DVAE.
+        SavedModelError: the folder holds no DVAE, or a damaged one.
     """
-    config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    thresholds, latent_scale = config.pop("thresholds"), config.pop("latent_scale")
-    model = DynamicVAE(DVAEConfig(**config))
-    model.load_state_dict(load_file(folder / WEIGHTS))
-    model.thresholds, model.latent_scale = thresholds, latent_scale
-    return model.eval().requires_grad_(False).to(device)
+    config = read_config(folder)
+    try:
+        thresholds, latent_scale, data = (config.pop(name) for name in ("thresholds", "latent_scale", "data"))
+        made_of = DVAEConfig(**config)
+    except (KeyError, TypeError) as error:
+        raise SavedModelError(f"{folder / CONFIG}: not a DVAE's: {error}") from None
+    model = DynamicVAE(made_of)
+    load_weights(model, folder, device)
+    model.thresholds, model.latent_scale, model.data = thresholds, latent_scale, data
+    return model

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from d2it.saved import put_tensors
 from d2it.training.ema import EMA
 
 
@@ -33,9 +34,13 @@ def state_tensors(updates: Sequence[HasState], ema: EMA[Any] | None) -> dict[str
 
 
 def load_state(updates: Sequence[HasState], ema: EMA[Any] | None, tensors: dict[str, Tensor]) -> None:
-    """Put the tensors of `state_tensors` back."""
+    """Put the tensors of `state_tensors` back.
+
+    Raises:
+        SavedModelError: they are of another model.
+    """
     for update in updates:
-        update.model.load_state_dict(_below(f"{update.name}/model/", tensors))
+        put_tensors(update.model, _below(f"{update.name}/model/", tensors), f"checkpoint of {update.name}")
         state: dict[int, dict[str, Tensor]] = {}
         for name, x in _below(f"{update.name}/optimizer/", tensors).items():
             index, key = name.split("/")
@@ -43,7 +48,7 @@ def load_state(updates: Sequence[HasState], ema: EMA[Any] | None, tensors: dict[
         groups = update.optimizer.state_dict()["param_groups"]
         update.optimizer.load_state_dict({"state": state, "param_groups": groups})
     if ema is not None:
-        ema.model.load_state_dict(_below("ema/", tensors))
+        put_tensors(ema.model, _below("ema/", tensors), "checkpoint of the averaged weights")
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from d2it.dvae.model import DVAEConfig, DynamicVAE, kl_divergence, load_dvae, save_dvae
+from d2it.dvae.model import DVAEConfig, DynamicVAE, describe, kl_divergence, load_dvae, save_dvae
 from d2it.grain.codes import copy_codes
 
 CPU = torch.device("cpu")
@@ -101,12 +101,13 @@ def test_a_saved_model_comes_back_with_thresholds_and_scale(tmp_path: Path, regu
             model.encode(photos(), random_map(2, 4)).mean, random_map(2, 4)
         )  # its first batch fills the codebook
     model.eval()
-    model.thresholds, model.latent_scale = [2.5], 0.7
+    model.thresholds, model.latent_scale, model.data = [2.5], 0.7, "photos"
     save_dvae(tmp_path, model)
     loaded = load_dvae(tmp_path, CPU)
     grain_map = random_map(2, 4)
     assert torch.equal(model.reconstruct(photos(), grain_map), loaded.reconstruct(photos(), grain_map))
-    assert (loaded.thresholds, loaded.latent_scale, loaded.config) == ([2.5], 0.7, model.config)
+    assert describe(loaded) == describe(model)
+    assert (loaded.thresholds, loaded.latent_scale, loaded.data) == ([2.5], 0.7, "photos")
 
 
 def test_ldm_size_encoder_and_decoder_have_ldms_parameter_count() -> None:

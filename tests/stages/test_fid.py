@@ -44,8 +44,8 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     description = {"train": TRAIN, "validation": VALIDATION, "fingerprint": "one"}
     (outputs / "prepare" / "data.json").write_text(json.dumps(description))
     torch.manual_seed(0)
-    model = DynamicVAE(DVAEConfig(32, [1, 1, 1, 1], 1, 4, "kl", 8, [8, 16]))
-    model.thresholds = [2.0]
+    model = DynamicVAE(DVAEConfig(8, [1, 2, 4, 8], 1, 4, "kl", 256, [8, 16]))  # as in params.yaml
+    model.thresholds, model.data = [2.0], "one"
     save_dvae(outputs / "train_dvae", model)
     (outputs / "sample").mkdir()
     np.savez(outputs / "sample" / "samples.npz", crops(SAMPLES, seed=1))
