@@ -1,14 +1,34 @@
-"""slurm/cluster.yaml: what each stage asks SLURM for; `defaults` for all stages, overridden by `stages.<name>`."""
+"""slurm/cluster.yaml: what each stage asks SLURM for.
+
+`defaults` hold for all stages and `stages.<name>` for one. A profile, chosen with D2IT_PROFILE, has the same two, which
+come after those, key by key: defaults < stages.<name> < profile's defaults < profile's stages.<name>.
+"""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from stages.errors import StageError
+
+WORK_SECONDS = 60  # that a time limit must leave before the signal: a job that only starts and saves burns its requeues
+ONE_RANK = ("prepare",)  # stages that cannot share their work
+_LAUNCHERS = ("array", "chdir", "error", "export", "job_name", "no_requeue", "open_mode", "output", "requeue", "signal")
+_OWN_KEY = {"ntasks_per_node": "tasks_per_node", "mem": "mem_gb"} | {
+    name: name for name in ("partition", "nodes", "cpus_per_task", "time", "account", "qos", "constraint")
+}
 
 
 def _minutes(value: Any) -> Any:
@@ -28,26 +48,111 @@ class Resources(_Strict):
     """What one stage asks for."""
 
     partition: str | None = Field(None, description="SLURM partition; the cluster's own default if null")
-    nodes: int = Field(1, ge=1, le=1, description="nodes; a stage runs on one")
-    gpus_per_node: int = Field(0, ge=0, description="GPUs a node")
-    cpus_per_task: int = Field(1, ge=1, description="CPU cores")
-    mem_gb: float = Field(8, gt=0, description="memory a node, GB")
-    time: Annotated[int, BeforeValidator(_minutes)] = Field(60, ge=1, description="limit: minutes, or H:MM:SS")
+    nodes: int = Field(1, ge=1, description="nodes")
+    gpus_per_node: int = Field(
+        0, ge=0, description="GPUs a node; for GPUs of one type add sbatch: {gpus_per_node: a100:4}"
+    )
+    tasks_per_node: int = Field(
+        1, ge=1, description="ranks a node, processes that share the stage's work; if null one a GPU, at least one"
+    )
+    cpus_per_task: int = Field(1, ge=1, description="CPU cores a rank")
+    mem_gb: float = Field(8, gt=0, description="memory a node, GiB")
+    signal_delay_s: int = Field(
+        120,
+        ge=1,
+        le=65535,
+        description="seconds before the time limit at which the job saves and goes back to the queue",
+    )
+    time: Annotated[int, BeforeValidator(_minutes)] = Field(
+        60, ge=1, validate_default=True, description="limit of one run of the job: minutes, or H:MM:SS"
+    )
+    account: str | None = Field(None, description="SLURM account")
+    qos: str | None = Field(None, description="SLURM quality of service")
+    constraint: str | None = Field(None, description="node features, as sbatch writes them, such as 'a100|h100'")
     setup: list[str] = Field([], description="shell lines before the stage, such as 'module load cuda'")
-    sbatch: dict[str, str | int | bool] = Field({}, description="any other sbatch parameter: account, qos, constraint")
+    sbatch: dict[str, str | int | bool] = Field(
+        {}, description="any other sbatch parameter, such as {reservation: mine}"
+    )
+
+    @property
+    def world_size(self) -> int:
+        """Ranks in all."""
+        return self.nodes * self.tasks_per_node
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rank_a_gpu(cls, values: dict[str, Any]) -> dict[str, Any]:
+        gpus = values.get("gpus_per_node", 0)
+        ranks = max(1, gpus) if isinstance(gpus, int) else 1
+        return values if values.get("tasks_per_node") is not None else values | {"tasks_per_node": ranks}
+
+    @field_validator("tasks_per_node")
+    @classmethod
+    def _no_shared_gpu(cls, value: int, given: ValidationInfo) -> int:
+        gpus = given.data.get("gpus_per_node", 0)
+        if 0 < gpus < value:
+            raise ValueError(f"must be at most gpus_per_node = {gpus}: ranks cannot share a GPU")
+        return value
+
+    @field_validator("time")
+    @classmethod
+    def _leaves_time_to_work(cls, value: int, given: ValidationInfo) -> int:
+        least = given.data.get("signal_delay_s", 0) + WORK_SECONDS
+        if 60 * value < least:
+            raise ValueError(f"must be at least {-(-least // 60)} minutes: signal_delay_s and {WORK_SECONDS} s of work")
+        return value
+
+    @field_validator("sbatch")
+    @classmethod
+    def _leaves_ours_alone(cls, value: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        for key in value:
+            name = key.replace("-", "_")
+            if name in _OWN_KEY:
+                raise ValueError(f"{key} has a key of its own: {_OWN_KEY[name]}")
+            if name in _LAUNCHERS:
+                raise ValueError(f"{key} is set by the launcher")
+        return value
 
 
-class _File(_Strict):
+class _Layer(_Strict):
     defaults: dict[str, Any] = {}
     stages: dict[str, dict[str, Any]] = {}
 
 
-def load_resources(path: Path, stages: Collection[str]) -> dict[str, Resources]:
-    """Read and check the file: the resources of each of `stages`, all of them, so that a mistake shows at once.
+class _File(_Layer):
+    profiles: dict[str, _Layer] = {}
+
+
+def load_resources(path: Path, stages: Collection[str], profile: str | None = None) -> dict[str, Resources]:
+    """Read and check the file: the resources of each of `stages`, in all profiles, so that a mistake shows at once.
+
+    `profile`: None or '' for none.
 
     Raises:
-        StageError: one line 'file: key = value: what is wrong' for each wrong key.
+        StageError: one line 'file: key = value: what is wrong' for each wrong key; or there is no such profile.
     """
+    file = _read(path)
+    if profile and profile not in file.profiles:
+        allowed = ", ".join(file.profiles) or "none, as the file has no profiles"
+        raise StageError(f"D2IT_PROFILE = {profile!r}: no such profile in {path}; allowed: {allowed}")
+    found, wrong = _resolve(file, "", stages)
+    chosen = found
+    for name in file.profiles:
+        found, lines = _resolve(file, name, stages)
+        if name == profile:
+            chosen = found
+        # what is wrong without the profile is said once
+        wrong += [
+            line if line.startswith("profiles.") else f"{line} (in profile {name})"
+            for line in lines
+            if line not in wrong
+        ]
+    if wrong:
+        raise StageError("\n".join(f"{path}: {line}" for line in sorted(set(wrong))))
+    return chosen
+
+
+def _read(path: Path) -> _File:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
     except FileNotFoundError:
@@ -55,38 +160,55 @@ def load_resources(path: Path, stages: Collection[str]) -> dict[str, Resources]:
     except yaml.YAMLError as error:
         raise StageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     try:
-        file = _File.model_validate(values)
+        return _File.model_validate(values)
     except ValidationError as error:
-        raise StageError("\n".join(_lines(error, str(path), ""))) from None
-    allowed = ", ".join(stages)
-    wrong = [f"{path}: stages.{name}: unknown stage; allowed: {allowed}" for name in file.stages if name not in stages]
+        lines = [
+            f"{path}: {'.'.join(map(str, one['loc'])) or 'the file'}"
+            + _reason(one, _File.model_fields if len(one["loc"]) == 1 else _Layer.model_fields)
+            for one in error.errors()
+        ]
+        raise StageError("\n".join(lines)) from None
+
+
+def _resolve(file: _File, profile: str, stages: Collection[str]) -> tuple[dict[str, Resources], list[str]]:
+    """The resources of each stage in a profile ('': in none), and a line for each mistake."""
+    layers = {"": file} | ({f"profiles.{profile}.": file.profiles[profile]} if profile else {})
+    wrong = [
+        f"{prefix}stages.{name}: unknown stage; allowed: {', '.join(stages)}"
+        for prefix, layer in layers.items()
+        for name in layer.stages
+        if name not in stages
+    ]
     found: dict[str, Resources] = {}
     for name in stages:
-        own = file.stages.get(name, {})
+        parts: dict[str, Mapping[str, Any]] = {}
+        for prefix, layer in layers.items():
+            parts |= {f"{prefix}defaults": layer.defaults, f"{prefix}stages.{name}": layer.stages.get(name, {})}
+        merged = {key: value for part in parts.values() for key, value in part.items()}
         try:
-            found[name] = Resources.model_validate(file.defaults | own)
+            found[name] = Resources.model_validate(merged)
         except ValidationError as error:
-            wrong += _lines(error, str(path), "defaults.", f"stages.{name}.", own)
-    if wrong:
-        raise StageError("\n".join(sorted(set(wrong))))
-    return found
+            wrong += _lines(error, parts)
+            continue
+        if name in ONE_RANK and found[name].world_size > 1:
+            wrong.append(f"stages.{name}: nodes * tasks_per_node = {found[name].world_size}: must be 1 for this stage")
+    return found, wrong
 
 
-def _lines(
-    error: ValidationError, path: str, prefix: str, own_prefix: str = "", own: Collection[str] = ()
-) -> list[str]:
-    """One line a wrong key; a key in `own` stands under `own_prefix` in the file, any other under `prefix`."""
-    lines = []
+def _lines(error: ValidationError, parts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """One line a wrong key, named by the last of `parts` that holds it."""
     for one in error.errors():
-        key = ".".join(map(str, one["loc"])) or "the file"
-        where = own_prefix if key.split(".")[0] in own else prefix
-        if one["type"] == "extra_forbidden":
-            allowed = Resources.model_fields if prefix else _File.model_fields
-            lines.append(f"{path}: {where}{key}: unknown key; allowed: {', '.join(allowed)}")
-        else:
-            hint = " (minutes, or H:MM:SS)" if key == "time" else ""
-            lines.append(f"{path}: {where}{key} = {one['input']!r}: {one['msg'].lower()}{hint}")
-    return lines
+        holders = [part for part, values in parts.items() if one["loc"][0] in values]
+        key = ".".join(map(str, one["loc"]))
+        hint = " (minutes, or H:MM:SS)" if key == "time" and one["type"] != "value_error" else ""
+        yield f"{holders[-1] if holders else 'defaults'}.{key}{_reason(one, Resources.model_fields)}{hint}"
+
+
+def _reason(one: Mapping[str, Any], allowed: Collection[str]) -> str:
+    if one["type"] == "extra_forbidden":
+        return f": unknown key; allowed: {', '.join(allowed)}"
+    text = one["msg"].removeprefix("Value error, ")
+    return f" = {one['input']!r}: {text[:1].lower()}{text[1:]}"
 
 
 class _Loader(yaml.SafeLoader):
