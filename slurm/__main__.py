@@ -7,16 +7,30 @@ from slurm.launcher import launch
 from stages.errors import is_users
 
 _ABOUT = """Runs one stage of dvc.yaml as a job, shows its log, and ends with its exit code.
+A stage that has a job already, queued or running, is not submitted again: the launcher waits for that job.
 
-D2IT_CLUSTER says where: slurm (sbatch, resources from slurm/cluster.yaml), local (a process on this machine) or
-inline (in this very process, for a debugger). Without it: slurm where sbatch answers, else local."""
+D2IT_CLUSTER says where: slurm (sbatch, resources from slurm/cluster.yaml), local (processes on this machine) or
+inline (in this very process, for a debugger). Without it: slurm where sbatch answers, else local.
+D2IT_PROFILE chooses a profile of slurm/cluster.yaml. D2IT_RANKS: processes of a local job (default 1).
+
+  python -m slurm doctor             checks the cluster, and says what to do
+  python -m slurm dev up|down|status a private two-node SLURM on this machine"""
 
 
 def main() -> int:
     """Exit code: the job's; 2 for a mistake that one line explains; 128 + n after signal n."""
     parser = argparse.ArgumentParser("python -m slurm", None, _ABOUT, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", help="a stage of dvc.yaml")
+    parser.add_argument("stage", help="a stage of dvc.yaml, or doctor, or dev")
     try:
+        match sys.argv[1:]:
+            case ["doctor", *rest]:
+                from slurm import doctor
+
+                return doctor.main(rest)
+            case ["dev", *rest]:
+                from slurm import dev
+
+                return dev.main(rest)
         return launch(parser.parse_args().stage)
     except ValueError as error:
         if not is_users(error):

@@ -1,113 +1,129 @@
-"""From a stage's name to its exit code: check, submit, show, wait."""
+"""From a stage's name to its outputs: check, find its job or submit one, wait, deliver."""
 
+import json
 import os
-import signal
+import shutil
 import sys
-import time
 from pathlib import Path
 
-from tqdm import tqdm
-
-from d2it.params import load
-from d2it.progress import Mirror
+from d2it.params import Params, load
 from slurm import local, sbatch
-from slurm.cluster import load_resources
-from slurm.job import Files, Job, run_stage
-from slurm.log import Follower
-from slurm.target import find_target
+from slurm.capabilities import refuse_impossible
+from slurm.cluster import Resources, load_resources
+from slurm.frozen import deliver, dirty_diff, freeze, provenance
+from slurm.interrupt import Interrupt
+from slurm.job import Job
+from slurm.ledger import Entry, sweep
+from slurm.target import Target, find_target
+from slurm.wait import wait
 from stages.dag import definition, definitions
 from stages.downloads import ensure
+from stages.errors import StageError
 from stages.key import stage_key
 from stages.root import find_root
 
-POLL_SECONDS = 0.2
 CLUSTER = Path(__file__).with_name("cluster.yaml")
+TAIL_BYTES = 2000  # of the log of a job that somebody has waited for before
+EXPERIMENT = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")  # set by DVC for a stage; the job knows its experiment by them
 
 
 def launch(stage: str) -> int:
-    """Run a stage of dvc.yaml wherever it is to run, and wait for it.
+    """Run a stage of dvc.yaml wherever it is to run, and put its outputs into the current folder, the workspace.
 
     Returns:
-        The job's exit code; 128 + n where signal n stopped the launcher, and the job with it.
+        The job's exit code; 128 + n where signal n ended the waiting.
 
     Raises:
         ParamsError, StageError: something is wrong that can be seen before the job starts.
     """
     definition(stage)
-    params = load()
-    target, root, key = find_target(), find_root(), stage_key(stage)
-    resources = load_resources(CLUSTER, definitions())[stage] if target == "slurm" else None
+    params, target, root = load(), find_target(), find_root()
+    resources = _resources(stage, params, target)
     ensure(stage, params)
+    entry = Entry(root, stage, stage_key(stage))
     if target == "inline":
-        run_stage(stage, key)
+        from stages.entry import run  # imports torch
+
+        run(stage, entry.key)
         return 0
-    files = Files(root / ".d2it" / "jobs" / stage, f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-    with Interrupt() as interrupt:
-        if resources is not None:
-            job: Job = sbatch.submit(files, resources, f"d2it-{stage}", run_stage, stage, key)
-        else:
-            job = local.submit(files, run_stage, stage, key)
-        try:
-            return wait(job, stage, files.progress, interrupt)
-        except OSError:  # nobody reads our output any more
-            job.stop()
-            raise
+    sweep(root)
+    with Interrupt() as interrupt, entry.waiting() as waiter:
+        with entry.lock():
+            found = _find(entry)
+            job = found or _submit(entry, target, resources)
+        code = wait(job, stage, entry.files, interrupt, waiter.is_last, _seen(entry, found))
+        if code is None:
+            return 128 + interrupt.number
+        with entry.lock():
+            if code == 0:
+                deliver(entry.tree, Path.cwd(), stage)
+            if waiter.is_last():
+                entry.clear()
+    return code
 
 
-class Interrupt:
-    """Remembers INT and TERM instead of dying of them, so that no job is left behind; `number` is 0 until one comes."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._come) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _come(self, number: int, _: object) -> None:
-        if self.number:
-            raise KeyboardInterrupt  # the second one: do not wait for the job to end by itself
-        self.number = number
+def _seen(entry: Entry, found: Job | None) -> int:
+    """Bytes of the log of a job that was there already which need not be shown again."""
+    log = entry.files.log(found.id) if found else None
+    return max(0, log.stat().st_size - TAIL_BYTES) if log and log.exists() else 0
 
 
-def wait(job: Job, label: str, progress: Path, interrupt: Interrupt) -> int:
-    """Show the job's log, progress and changes of state until it ends; returns the exit code as `launch` does."""
-    log, bar = Follower(job.log, _show), Mirror(progress)
-    state, code = job.state, None
-    _show(f"{label}: job {job.id}, {state}; log {job.log}")
-    while code is None and not interrupt.number:
-        time.sleep(POLL_SECONDS)
-        code = job.poll()
-        log.pump()
-        if sys.stderr.isatty():
-            bar.poll()
-        if job.state != state:
-            state = job.state
-            _show(f"{label}: job {job.id}, {state}")
-    if code is None:
-        tqdm.write(f"{label}: {signal.Signals(interrupt.number).name}, stopping job {job.id}", file=sys.stderr)
-        job.stop()
-    log.pump(end=True)
-    bar.close()
-    if code:
-        _explain(label, job, code, list(log.last))
-    return 128 + interrupt.number if code is None else code
+def _resources(stage: str, params: Params, target: Target) -> Resources:
+    """What the stage's job gets, checked as far as it can be before it is submitted."""
+    if target == "slurm":
+        found = load_resources(CLUSTER, definitions(), os.environ.get("D2IT_PROFILE"))[stage]
+        where = f"slurm/cluster.yaml: {stage}: nodes * tasks_per_node"
+    else:
+        found, where = Resources(tasks_per_node=local.ranks_asked() if stage != "prepare" else 1), "D2IT_RANKS"
+    section = {"train_dvae": params.dvae, "train_grain": params.dgt, "train_content": params.content}.get(stage)
+    if section is not None and section.batch_size // section.micro_batch % found.world_size:
+        raise StageError(
+            f"{where} = {found.world_size}: cannot share out the {section.batch_size // section.micro_batch} "
+            f"micro-batches of a step (batch_size {section.batch_size} / micro_batch {section.micro_batch}): "
+            "must divide them"
+        )
+    if target == "slurm":
+        refuse_impossible(stage, found)
+    return found
 
 
-def _show(line: str) -> None:
-    """A line on stdout, above the bar."""
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
+def _find(entry: Entry) -> Job | None:
+    """The job that is queued or runs for this entry, or has ended well; whatever else is there is cleared away."""
+    record = entry.recall()
+    job: Job | None
+    if record is None:
+        job = sbatch.find_lost(entry) if entry.folder.exists() else None
+    else:
+        job = local.attach(entry, record) if record["target"] == "local" else sbatch.attach(entry, record)
+    if job is not None:
+        code = job.settle()
+        if code is None:
+            print(f"{entry.stage}: waiting for job {job.id}, {job.state}; log {entry.files.log(job.id)}", flush=True)
+            return job
+        if code == 0:
+            print(f"{entry.stage}: job {job.id} has ended well: taking its result", flush=True)
+            return job
+        print(f"{entry.stage}: job {job.id} is over ({job.state}): starting anew", file=sys.stderr, flush=True)
+    entry.clear()
+    return None
 
 
-def _explain(label: str, job: Job, code: int, last: list[str]) -> None:
-    """Why the job failed: the end of its log, then one line."""
-    how = f"exit code {code}"
-    if code > 128 and code - 128 in set(signal.Signals):
-        how = f"ended by {signal.Signals(code - 128).name}" + (" (out of memory?)" if code == 137 else "")
-    print(f"{label}: the last lines of its log:", *(f"  {line}" for line in last), sep="\n", file=sys.stderr)
-    print(f"{label}: failed, {how}: job {job.id}, log {job.log}", file=sys.stderr)
+def _submit(entry: Entry, target: Target, resources: Resources) -> Job:
+    files, workspace = entry.files, Path.cwd()
+    experiment = {name: os.environ[name] for name in EXPERIMENT if name in os.environ}
+    environment = experiment | provenance(workspace) | {"DVC_ROOT": str(entry.root)}
+    order = {"stage": entry.stage, "key": entry.key, "environment": environment}
+    try:
+        entry.tree.mkdir(parents=True)
+        freeze(workspace, entry.tree, definition(entry.stage))
+        (entry.tree / "dirty.diff").write_text(dirty_diff(workspace), encoding="utf-8")
+        files.logs.mkdir(parents=True, exist_ok=True)
+        files.order.write_text(json.dumps(order), encoding="utf-8")
+        files.attempt.write_text("0", encoding="utf-8")
+        job: Job = local.submit(entry, resources) if target == "local" else sbatch.submit(entry, resources)
+    except BaseException:
+        shutil.rmtree(entry.folder, ignore_errors=True)
+        raise
+    entry.record(job.record())
+    print(f"{entry.stage}: job {job.id}, {job.state}; log {files.log(job.id)}", flush=True)
+    return job

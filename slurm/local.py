@@ -1,82 +1,132 @@
-"""Jobs on this machine: submitit's protocol, in a process and session of our own."""
+"""Jobs on this machine: a process a rank, each in a session of its own, so that they outlive their launcher."""
 
 import contextlib
 import os
-import shlex
+import secrets
 import signal
 import subprocess
-from collections.abc import Callable
+import sys
+import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import submitit
-from submitit.core.utils import JobPaths
+import psutil
 
-from slurm.job import Files, run_in_job
+from slurm.cluster import Resources
+from slurm.job import Files
+from slurm.ledger import Entry
+from stages.errors import StageError
 
 PATIENCE_SECONDS = 60.0  # between asking a job to stop and killing it: it saves, and tells MLflow
 
 
+def ranks_asked() -> int:
+    """D2IT_RANKS: how many processes a stage runs in on this machine.
+
+    Raises:
+        StageError: it is no positive number.
+    """
+    asked = os.environ.get("D2IT_RANKS", "1")
+    if not asked.isdecimal() or int(asked) < 1:
+        raise StageError(f"D2IT_RANKS = {asked!r}: must be a number of processes, at least 1")
+    return int(asked)
+
+
 @dataclass
 class LocalJob:
-    """A job that is a child of this process and leads its own process group."""
+    """A job whose ranks are processes of this machine: children of this one, or left by a launcher that is gone."""
 
     id: str
-    log: Path
-    process: "subprocess.Popen[bytes]"
+    files: Files
+    ranks: list[tuple[int, float]]  # process id, and when it began, by which another one with the same id is told apart
     state: str = "running"
+    _ended: int | None = None  # exit code of the first rank that failed
+    _asked: float = float("inf")  # when the others were asked to end for it
+
+    def record(self) -> dict[str, Any]:
+        """As in `slurm.job.Job`."""
+        return {"target": "local", "id": self.id, "ranks": self.ranks}
 
     def poll(self) -> int | None:
         """As in `slurm.job.Job`."""
-        code = self.process.poll()
-        if code is None or code >= 0:
-            return code
-        self._signal_group(signal.SIGKILL)  # what a killed job had started
-        return 128 - code
+        alive = self._alive()
+        if self._ended and alive:  # the rest of a job that has lost a rank
+            self._asked = min(self._asked, time.monotonic())
+            self._signal(signal.SIGTERM if time.monotonic() - self._asked < PATIENCE_SECONDS else signal.SIGKILL)
+        if alive:
+            return None
+        left = self.files.ended()
+        code = left if left is not None else self._ended or 128 + signal.SIGKILL
+        if code:
+            self.state = "ended"
+            self._signal(signal.SIGKILL)  # what killed ranks had started
+        return code
+
+    def settle(self) -> int | None:
+        """As in `slurm.job.Job`."""
+        return self.poll()
 
     def stop(self) -> None:
         """As in `slurm.job.Job`; a second Ctrl-C ends the patience."""
-        self._signal_group(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            self.process.wait(PATIENCE_SECONDS)
-        self._signal_group(signal.SIGKILL)  # also what the job itself has started
-        self.process.wait(PATIENCE_SECONDS)
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        with contextlib.suppress(KeyboardInterrupt):
+            while self._alive() and time.monotonic() < deadline:
+                time.sleep(0.1)
+        self._signal(signal.SIGKILL)  # also what the job itself has started
+        while self._alive() and time.monotonic() < deadline + PATIENCE_SECONDS:
+            time.sleep(0.1)
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+    def _alive(self) -> bool:
+        alive = [self._is_alive(pid, began) for pid, began in self.ranks]  # of all, so that each child is reaped
+        return any(alive)
+
+    def _is_alive(self, pid: int, began: float) -> bool:
+        try:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                self._ended = self._ended or (code if code >= 0 else 128 - code)
+            return not done
+        except ChildProcessError:  # another launcher's, or reaped
+            with contextlib.suppress(psutil.Error):
+                process = psutil.Process(pid)
+                return abs(process.create_time() - began) < 1 and process.status() != psutil.STATUS_ZOMBIE
+            return False
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid, _ in self.ranks:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
 
 
-class _Executor(submitit.LocalExecutor):
-    """submitit's executor without its controller process.
-
-    The controller loses the exit code, kills after two minutes by default, hides the GPUs, and shares the terminal's
-    process group, so that Ctrl-C would reach the job beside the launcher.
-    """
-
-    def __init__(self, folder: Path, job_id: str) -> None:
-        super().__init__(folder)
-        self.job_id = job_id
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def _submit_command(self, command: str) -> submitit.LocalJob[Any]:
-        here = {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": self.job_id, "SUBMITIT_LOCAL_NTASKS": "1"}
-        with JobPaths(self.folder, self.job_id, 0).stdout.open("ab") as log:
-            self.process = subprocess.Popen(
-                shlex.split(command),
-                env=os.environ | {"SUBMITIT_LOG_LEVEL": "CRITICAL"} | here,
+def submit(entry: Entry, resources: Resources) -> LocalJob:
+    """Start the entry's job on this machine."""
+    files, size = entry.files, resources.world_size
+    job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    files.logs.mkdir(parents=True, exist_ok=True)
+    ranks = []
+    for rank in range(size):
+        with files.log(job_id, rank).open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "slurm.worker", str(files.folder), str(files.logs)],
+                cwd=entry.tree,
+                env=os.environ | _environment(job_id, rank, size),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return submitit.LocalJob(folder=self.folder, job_id=self.job_id, process=self.process)
+        ranks.append((process.pid, psutil.Process(process.pid).create_time()))
+    return LocalJob(job_id, files, ranks)
 
 
-def submit(files: Files, function: Callable[..., object], *arguments: Any) -> LocalJob:
-    """Start `function(*arguments)`, both importable from the current folder, as a job on this machine."""
-    executor = _Executor(files.folder, files.name)
-    job = executor.submit(run_in_job, files, function, *arguments)
-    assert executor.process is not None
-    return LocalJob(job.job_id, job.paths.stdout, executor.process)
+def attach(entry: Entry, record: dict[str, Any]) -> LocalJob:
+    """The job that another launcher has started."""
+    return LocalJob(record["id"], entry.files, [(pid, began) for pid, began in record["ranks"]])
+
+
+def _environment(job_id: str, rank: int, size: int) -> dict[str, str]:
+    """By which submitit's JobEnvironment knows a rank."""
+    names = {"JOB_ID": job_id, "NTASKS": size, "GLOBALID": rank, "LOCALID": rank, "JOB_NUM_NODES": 1, "NODEID": 0}
+    return {"SUBMITIT_EXECUTOR": "local"} | {f"SUBMITIT_LOCAL_{name}": str(value) for name, value in names.items()}

@@ -10,10 +10,10 @@ _BLOCK = 1 << 20
 class Follower:
     """Passes on the lines of a growing file, and remembers the last ones."""
 
-    def __init__(self, path: Path, show: Callable[[str], None], remember: int = 12) -> None:
-        """`path` may not exist yet; `show` gets each line, without its end."""
+    def __init__(self, path: Path, show: Callable[[str], None], remember: int = 12, skip: int = 0) -> None:
+        """`path` may not exist yet; `show` gets each line, without its end, from byte `skip` on."""
         self._path, self._show = path, show
-        self._read = 0
+        self._read = skip
         self._rest = b""
         self.last: deque[str] = deque(maxlen=remember)
 

@@ -1,10 +1,11 @@
-"""Jobs on a SLURM cluster, submitted through submitit and watched by asking `scontrol`, which needs no accounting."""
+"""Jobs on a SLURM cluster: submitted through submitit, watched in SLURM's queue, which needs no accounting."""
 
 import contextlib
+import os
 import re
-import subprocess
+import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ from typing import Any
 import submitit
 
 from slurm.cluster import Resources
-from slurm.job import Files, run_in_job
+from slurm.job import Files
+from slurm.ledger import Entry
+from slurm.queue import Queued, ask, call, look
 from stages.errors import StageError
 
-ASK_SECONDS = 5.0  # between two questions to the controller
-GRACE_SECONDS = 15.0  # for a file written on a node to show up here
-AWAY_SECONDS = 1800.0  # without an answer, before the launcher gives up
-STOP_SECONDS = 120.0
-_ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "STAGE_OUT", "REQUEUED", "RESIZING"}
-# submitit's own lines stay out of the log; srun of SLURM 22.05 does not see sbatch's cpus-per-task
-_SETUP = ("export SUBMITIT_LOG_LEVEL=CRITICAL", 'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"')
+GRACE_SECONDS = 10.0  # for a file written on a node to show up here
+AWAY_SECONDS = 3600.0  # without an answer, before the launcher gives up; the job may go on
+SAVE_SECONDS = 300.0  # between asking a job to stop and cancelling it
+STOP_SECONDS = 120.0  # for a cancelled job to be gone
+_WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
+_ALIVE = (*_WAITING, "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING")
+# srun of SLURM 22.05 does not see sbatch's cpus-per-task
+_SETUP = ('export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',)
 
 
 @dataclass
@@ -29,89 +33,162 @@ class SlurmJob:
     """A job in SLURM's queue."""
 
     id: str
-    log: Path
-    exit_file: Path
+    root: Path
+    files: Files
     state: str = "PENDING"
-    _asked: float = float("-inf")
-    _answered: float = float("inf")
-    _ended: float | None = None
-    _code: int = 1
+    _since: float = 0.0  # answers before are no news of this job
+    _answered: float = float("inf")  # when SLURM last said something
+    _ended: float = float("inf")  # when SLURM was first heard to say that the job is over
+
+    def record(self) -> dict[str, Any]:
+        """As in `slurm.job.Job`."""
+        return {"target": "slurm", "id": self.id}
 
     def poll(self) -> int | None:
         """As in `slurm.job.Job`.
 
         Raises:
-            StageError: SLURM has not answered for half an hour.
+            StageError: SLURM has not answered for an hour.
         """
-        with contextlib.suppress(FileNotFoundError, ValueError):  # not there, or not yet written
-            return int(self.exit_file.read_text())
-        now = time.monotonic()
-        if self._ended is None and now - self._asked >= ASK_SECONDS:
-            self._ask(now)
-        return self._code if self._ended is not None and now - self._ended >= GRACE_SECONDS else None
+        answer = look(self.root)
+        if answer.time >= self._since:
+            self._hear(answer.jobs)
+        return self._code()
 
-    def _ask(self, now: float) -> None:
-        self._asked, self._answered = now, min(self._answered, now)
-        answer = _call("scontrol", "show", "job", "--oneliner", self.id)
-        if answer is None or (answer.returncode and "Invalid job id" not in answer.stderr):
+    def settle(self) -> int | None:
+        """As in `slurm.job.Job`."""
+        self._hear(ask().jobs)
+        while self._ended < float("inf") and self._code() is None:
+            time.sleep(0.2)
+        return self._code()
+
+    def _hear(self, jobs: dict[str, Queued] | None) -> None:
+        now = time.monotonic()
+        if jobs is None:
+            self._answered = min(self._answered, now)
             if now - self._answered > AWAY_SECONDS:
                 raise StageError(f"SLURM has not answered for {AWAY_SECONDS / 60:.0f} min; job {self.id} may still run")
             return
         self._answered = now
-        state = re.search(r"\bJobState=(\w+)", answer.stdout)
-        code = re.search(r"\bExitCode=(\d+):(\d+)", answer.stdout)
-        self.state = state.group(1) if state else "FORGOTTEN"
-        if self.state not in _ALIVE:
-            self._ended = now
-            if code:
-                status, number = map(int, code.groups())
-                self._code = 128 + number if number else status or int(self.state != "COMPLETED")
+        job = jobs.get(self.id)
+        if job is None:
+            self.state = "forgotten by SLURM"
+        elif job.state in _WAITING:
+            self.state = f"{job.state} ({job.reason})" if job.reason != "None" else job.state
+        else:
+            self.state = f"{job.state} on {job.nodes}" if job.nodes else job.state
+        if job is not None and job.state in _ALIVE:
+            self._ended = float("inf")
+        else:
+            self._ended = min(self._ended, now)
+
+    def _code(self) -> int | None:
+        left = self.files.ended()
+        if left is not None and (self._ended < float("inf") or left == 0):
+            return left
+        if time.monotonic() - self._ended < GRACE_SECONDS:
+            return None
+        return _exit_code(self.id) if self._ended < float("inf") else None
 
     def stop(self) -> None:
-        """As in `slurm.job.Job`; SLURM itself kills what does not end (its KillWait)."""
-        _call("scancel", self.id)
-        deadline = time.monotonic() + STOP_SECONDS
+        """As in `slurm.job.Job`: the ranks are asked to save and end, SLURM kills what does not."""
+        asked = not self.state.startswith(_WAITING) and call("scancel", "--signal=TERM", self.id) is not None
+        if not asked or not self._is_over_within(SAVE_SECONDS):
+            call("scancel", self.id)
+            self._is_over_within(STOP_SECONDS)
+
+    def _is_over_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
         with contextlib.suppress(KeyboardInterrupt):
-            while self._ended is None and not self.exit_file.exists() and time.monotonic() < deadline:
-                time.sleep(ASK_SECONDS)
-                self._ask(time.monotonic())
+            while time.monotonic() < deadline:
+                self._hear(ask().jobs)
+                if self._ended < float("inf"):
+                    return True
+                time.sleep(1.0)
+        return False
 
 
-def _call(*command: str) -> "subprocess.CompletedProcess[str] | None":
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except subprocess.TimeoutExpired:
-        return None
+def _exit_code(job_id: str) -> int:
+    """What SLURM knows of a job that left no exit code: 128 + n after signal n, 1 if it knows nothing."""
+    done = call("scontrol", "show", "job", "--oneliner", job_id)
+    found = re.search(r"\bExitCode=(\d+):(\d+)", done.stdout if done else "")
+    status, number = map(int, found.groups()) if found else (0, 0)
+    return 128 + number if number else status or 1
 
 
-def submit(
-    files: Files, resources: Resources, label: str, function: Callable[..., object], *arguments: Any
-) -> SlurmJob:
-    """Queue `function(*arguments)`, both importable from the current folder, under the name `label`.
+class _Executor(submitit.SlurmExecutor):
+    """submitit's executor, which runs slurm/worker.py instead of a pickled function."""
+
+    def __init__(self, files: Files) -> None:
+        super().__init__(files.logs)
+        self.command = " ".join(
+            [self.python, "-u -m slurm.worker", shlex.quote(str(files.folder)), shlex.quote(str(files.logs))]
+        )
+
+    def start(self) -> str:
+        """Submit; returns the job's id."""
+        return str(self._submit_command(self.command).job_id)
+
+
+def submit(entry: Entry, resources: Resources) -> SlurmJob:
+    """Queue the entry's job.
 
     Raises:
         StageError: sbatch refuses; the message holds its own words.
     """
-    executor = submitit.SlurmExecutor(files.folder)
+    files = entry.files
+    executor = _Executor(files)
     executor.update_parameters(
-        job_name=label,
+        job_name=f"d2it-{entry.stage}",
         time=resources.time,
         nodes=resources.nodes,
-        ntasks_per_node=1,
+        ntasks_per_node=resources.tasks_per_node,
         cpus_per_task=resources.cpus_per_task,
         mem=f"{int(1024 * resources.mem_gb)}MB",
+        signal_delay_s=resources.signal_delay_s,
         setup=[*_SETUP, *resources.setup],
         stderr_to_stdout=True,
-        additional_parameters=_additional(resources),
+        srun_args=["--kill-on-bad-exit=1"],
+        additional_parameters=_additional(entry, resources),
     )
+    with _clean_environment():
+        try:
+            job_id = executor.start()
+        except submitit.core.utils.FailedJobError as error:
+            raise StageError(f"{entry.stage}: sbatch: {_reason(error)}") from None
+    return SlurmJob(job_id, entry.root, files, _since=time.time())
+
+
+def attach(entry: Entry, record: dict[str, Any]) -> SlurmJob:
+    """The job that another launcher has submitted."""
+    return SlurmJob(record["id"], entry.root, entry.files)
+
+
+def find_lost(entry: Entry) -> SlurmJob | None:
+    """The job of a launcher that was killed between sbatch and noting its id: it works in the entry's tree."""
+    for job_id, job in (ask().jobs or {}).items():
+        if job.folder == str(entry.tree) and job.state in _ALIVE:
+            return SlurmJob(job_id, entry.root, entry.files)
+    return None
+
+
+def _additional(entry: Entry, resources: Resources) -> dict[str, str | int | bool]:
+    named = {name: getattr(resources, name) for name in ("partition", "account", "qos", "constraint", "gpus_per_node")}
+    ours: dict[str, str | int | bool] = {"requeue": True, "chdir": str(entry.tree)}
+    return ours | {name: value for name, value in named.items() if value} | resources.sbatch
+
+
+@contextlib.contextmanager
+def _clean_environment() -> Iterator[None]:
+    """Without the SLURM_* variables of a job that this launcher may run in: they would bind the new job too."""
+    dropped = {name: os.environ.pop(name) for name in list(os.environ) if re.match("SLURM_(?!CONF$)", name)}
     try:
-        job = executor.submit(run_in_job, files, function, *arguments)
-    except submitit.core.utils.FailedJobError as error:
-        raise StageError(f"sbatch: {' '.join(str(error).split())}") from None
-    return SlurmJob(job.job_id, job.paths.stdout, files.exit_code)
+        yield
+    finally:
+        os.environ.update(dropped)
 
 
-def _additional(resources: Resources) -> dict[str, str | int | bool]:
-    named = {"partition": resources.partition, "gpus_per_node": resources.gpus_per_node}
-    asked = {key: value for key, value in named.items() if value}
-    return {"no_requeue": True} | asked | resources.sbatch  # nobody would wait for a second run of the job
+def _reason(error: Exception) -> str:
+    """sbatch's own words of a failed call, in one line."""
+    said = [line for line in str(error).splitlines() if line.startswith("sbatch: error:")]
+    return " ".join(line.removeprefix("sbatch: error:").strip() for line in said) or " ".join(str(error).split())

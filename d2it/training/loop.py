@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from d2it.params import Training
@@ -106,16 +107,23 @@ def train(updates: list[Update], run: Run) -> Curve:
                 save(updates, run, step + 1, curve, means)
             if asked:
                 run.ranks.barrier()  # a rank that left would take the others with it
-                print(f"{run.label}: checkpoint of step {step + 1} ({seen} images) written", flush=True)
+                print(f"{run.label}: stopped after step {step + 1} ({seen} images)", flush=True)
                 raise Stopped(asked)
     return curve
 
 
 def save(updates: list[Update], run: Run, step: int, curve: Curve, means: Means) -> None:
-    """Write a checkpoint after `step` steps; all ranks call it, rank 0 writes."""
+    """Write a checkpoint after `step` steps; all ranks call it, rank 0 writes.
+
+    A full disk does not end a training that goes well: the line in the log says which checkpoint is missing.
+    """
     records = {"curve": curve, "means": means.state(run.ranks)}
-    if run.ranks.rank == 0:
+    if run.ranks.rank:
+        return
+    try:
         run.checkpoints.save(step, state_tensors(updates, run.ema), records)
+    except (OSError, SafetensorError) as error:
+        print(f"{run.label}: checkpoint of step {step} not written: {error}", flush=True)
 
 
 def _resume(updates: list[Update], run: Run, means: Means) -> tuple[int, Curve]:

@@ -1,4 +1,4 @@
-"""Jobs on this machine, each a real process: how they end, and that the launcher knows."""
+"""Jobs on this machine, each of real processes: how they end, who finds them again, and what is delivered."""
 
 import os
 import pty
@@ -7,217 +7,335 @@ import signal
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from slurm import local
-from slurm.job import Files
+from tests.slurm.repository import LIMIT, STAGE, Repository, alive, wait_for
 
-ROOT = Path(__file__).parents[2]
-LIMIT = 30.0
-
-# The launcher as a process of its own: `wait` on a job that runs a script.
-WAITER = """
-import runpy, sys
-from pathlib import Path
-from slurm import local
-from slurm.job import Files
-from slurm.launcher import Interrupt, wait
-local.PATIENCE_SECONDS = float(sys.argv[2])
-files = Files(Path("jobs"), "one")
-with Interrupt() as interrupt:
-    job = local.submit(files, runpy.run_path, sys.argv[1])
-    Path("pid").write_text(str(job.process.pid))
-    sys.exit(wait(job, "stage", files.progress, interrupt))
-"""
+WEIGHTS = Path("outputs", STAGE, "weights")
+WRITES = "(out / 'weights').write_text('good')"
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "D2IT_CLUSTER"} | {"PYTHONPATH": str(ROOT)}
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path)
 
 
-@pytest.fixture
-def start(tmp_path: Path, environment: dict[str, str]) -> Callable[..., "subprocess.Popen[str]"]:
-    def start_waiter(script: str, patience: float = 20.0) -> "subprocess.Popen[str]":
-        (tmp_path / "job.py").write_text(script)
-        (tmp_path / "waiter.py").write_text(WAITER)
-        return subprocess.Popen(
-            [sys.executable, "waiter.py", "job.py", str(patience)],
-            cwd=tmp_path,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    return start_waiter
+def delivered(workspace: Path) -> bool:
+    return (workspace / WEIGHTS).exists() and (workspace / WEIGHTS).read_text() == "good"
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def test_a_job_that_ends_well_gives_exit_code_0_and_its_whole_log(
-    start: Callable[..., "subprocess.Popen[str]"],
+def test_a_job_that_ends_well_delivers_its_outputs_shows_its_whole_log_and_leaves_no_entry(
+    repository: Repository,
 ) -> None:
-    waiter = start("import sys\nprint('to stdout')\nprint('to stderr', file=sys.stderr)\nprint('no newline', end='')")
-    out, err = waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 0
-    assert err == ""
-    assert out.splitlines()[1:] == ["to stdout", "to stderr", "no newline"]
-
-
-def test_the_log_is_shown_while_the_job_still_runs(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
-    waiter = start("import pathlib, time\nprint('first')\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)")
-    assert waiter.stdout is not None
-    assert [waiter.stdout.readline(), waiter.stdout.readline()][1] == "first\n"
-    (tmp_path / "go").touch()
-    waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 0
-
-
-def test_an_exception_gives_exit_code_1_with_the_traceback_the_log_and_the_job_id(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
-    waiter = start("raise RuntimeError('what went wrong')")
-    out, err = waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 1
-    assert "Traceback" in out
-    assert "RuntimeError: what went wrong" in err
-    assert "job one" in err
-    log = tmp_path / "jobs" / "one_0_log.out"
-    assert str(log) in err
-    assert "RuntimeError: what went wrong" in log.read_text()
-
-
-def test_a_users_error_is_one_line_and_exit_code_2(start: Callable[..., "subprocess.Popen[str]"]) -> None:
-    waiter = start("from stages.errors import StageError\nraise StageError('x = 3: must be 4')")
-    out, _ = waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 2
-    assert out.splitlines()[1:] == ["x = 3: must be 4"]
-
-
-@pytest.mark.parametrize("end", ["import os; os._exit(3)", "raise SystemExit(3)"])
-def test_a_job_that_ends_without_a_result_gives_its_own_exit_code(
-    start: Callable[..., "subprocess.Popen[str]"], end: str
-) -> None:
-    waiter = start(end)
-    _, err = waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 3
-    assert "exit code 3" in err
-
-
-def test_a_killed_job_is_named_and_takes_its_children_with_it(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
-    waiter = start(
-        "import os, pathlib, subprocess, signal\n"
-        "child = subprocess.Popen(['sleep', '60'])\n"
-        "pathlib.Path('child').write_text(str(child.pid))\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
+    repository.stage_is(
+        f"{WRITES}\nprint('to stdout')\nprint('to stderr', file=sys.stderr)\nprint('no newline', end='')"
     )
-    _, err = waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 128 + signal.SIGKILL
-    assert "SIGKILL" in err
-    wait_for(lambda: not alive(int((tmp_path / "child").read_text())))
+    done = repository.run()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:] == ["to stdout", "to stderr", "no newline"]
+    assert delivered(repository.folder)
+    assert repository.entries() == []
+
+
+def test_the_log_is_shown_while_the_job_still_runs(repository: Repository) -> None:
+    repository.stage_is("print('first')\nwait_for('go')")
+    launcher = repository.start()
+    assert launcher.stdout is not None
+    assert [launcher.stdout.readline(), launcher.stdout.readline()][1] == "first\n"
+    repository.touch("go")
+    launcher.communicate(timeout=LIMIT)
+    assert launcher.returncode == 0
+
+
+def test_an_exception_gives_exit_code_1_with_the_traceback_the_log_and_the_job_and_delivers_nothing(
+    repository: Repository,
+) -> None:
+    (repository.folder / WEIGHTS).parent.mkdir()
+    repository.stage_is("(out / 'weights').write_text('half')\nraise RuntimeError('what went wrong')")
+    done = repository.run()
+    assert done.returncode == 1
+    assert "Traceback" in done.stdout
+    assert "RuntimeError: what went wrong" in done.stderr
+    (log,) = repository.folder.glob(".d2it/logs/*/*_0_log.out")
+    assert str(log) in done.stderr
+    assert f"job {log.name.partition('_')[0]}" in done.stderr
+    assert "RuntimeError: what went wrong" in log.read_text()
+    assert not (repository.folder / WEIGHTS).exists()
+
+
+def test_a_users_error_is_one_line_and_exit_code_2(repository: Repository) -> None:
+    repository.stage_is("raise StageError('x = 3: must be 4')")
+    done = repository.run()
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[1:] == ["x = 3: must be 4"]
+
+
+def test_a_job_that_ends_without_a_word_gives_its_own_exit_code(repository: Repository) -> None:
+    repository.stage_is("os._exit(3)")
+    done = repository.run()
+    assert done.returncode == 3
+    assert "exit code 3" in done.stderr
+
+
+def test_a_killed_job_is_named_and_takes_its_children_with_it(repository: Repository) -> None:
+    repository.stage_is(
+        "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\n"
+        "(root / 'child').write_text(str(child.pid))\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = repository.run()
+    assert done.returncode == 128 + signal.SIGKILL
+    assert "SIGKILL" in done.stderr
+    wait_for(lambda: not alive(int((repository.folder / "child").read_text())))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_launcher_stops_the_job_in_order(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, number: signal.Signals
+def test_a_signal_to_the_launcher_stops_the_job_after_it_has_saved(
+    repository: Repository, number: signal.Signals
 ) -> None:
-    waiter = start(
-        "import pathlib, time\n"
-        "try:\n    pathlib.Path('up').touch()\n    time.sleep(60)\n"
-        "finally:\n    pathlib.Path('saved').touch()"
+    repository.stage_is(
+        "with ranks.stop.between_steps():\n    wait_for_stop = [time.sleep(0.01) for _ in iter(lambda: "
+        "ranks.stop.asked, signal.SIGTERM)]\n(root / 'saved').touch()\nfrom d2it.stopping import Stopped\n"
+        "raise Stopped(ranks.stop.asked)"
     )
-    wait_for((tmp_path / "up").exists)
-    os.killpg(waiter.pid, number)  # as a terminal does
-    _, err = waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 128 + number
+    launcher = repository.start()
+    repository.wait_for_starts()
+    os.killpg(launcher.pid, number)  # as a terminal does
+    _, err = launcher.communicate(timeout=LIMIT)
+    assert launcher.returncode == 128 + number
     assert err.count("\n") == 1
     assert number.name in err
-    assert (tmp_path / "saved").exists()
-    assert not alive(int((tmp_path / "pid").read_text()))
+    assert (repository.folder / "saved").exists()
+    assert not alive(repository.starts()[0])
 
 
-def test_a_job_that_ignores_the_request_is_killed_after_a_while(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
-) -> None:
-    waiter = start(
-        "import pathlib, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "pathlib.Path('up').touch()\ntime.sleep(60)",
-        patience=0.3,
+def test_a_second_ctrl_c_kills_a_job_that_takes_long_to_stop(repository: Repository) -> None:
+    repository.stage_is(
+        "signal.signal(signal.SIGTERM, lambda *_: (root / 'asked').touch())\n(root / 'up').touch()\nwait_for('never')"
     )
-    wait_for((tmp_path / "up").exists)
-    waiter.send_signal(signal.SIGINT)
-    waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 128 + signal.SIGINT
-    assert not alive(int((tmp_path / "pid").read_text()))
+    launcher = repository.start()
+    wait_for((repository.folder / "up").exists)
+    launcher.send_signal(signal.SIGINT)
+    wait_for((repository.folder / "asked").exists)
+    launcher.send_signal(signal.SIGINT)
+    launcher.communicate(timeout=LIMIT)
+    assert launcher.returncode == 128 + signal.SIGINT
+    assert not alive(repository.starts()[0])
 
 
-def test_a_second_ctrl_c_kills_a_job_that_takes_long_to_stop(
-    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_a_launcher_that_is_lost_leaves_its_job_and_the_next_one_takes_it_over(
+    repository: Repository, number: signal.Signals
 ) -> None:
-    waiter = start(
-        "import pathlib, signal, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: pathlib.Path('asked').touch())\n"
-        "pathlib.Path('up').touch()\nend = time.monotonic() + 60\nwhile time.monotonic() < end: time.sleep(0.1)",
-        patience=60,
+    repository.stage_is(f"print('begun')\nwait_for('go')\n{WRITES}")
+    launcher = repository.start()
+    repository.wait_for_starts()
+    launcher.send_signal(number)
+    _, err = launcher.communicate(timeout=LIMIT)
+    assert err.count("runs on") == (number == signal.SIGHUP)
+    second = repository.start()
+    assert second.stdout is not None
+    assert "waiting for job" in second.stdout.readline()
+    repository.touch("go")
+    second.communicate(timeout=LIMIT)
+    assert second.returncode == 0
+    assert delivered(repository.folder)
+    assert len(repository.starts()) == 1
+    assert repository.entries() == []
+
+
+def test_a_launcher_whose_dvc_is_killed_leaves_its_job(repository: Repository) -> None:
+    repository.stage_is("wait_for('go')")
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import subprocess, sys; subprocess.run(['sh', '-c', 'python -m slurm {STAGE}; true'])",
+        ],
+        cwd=repository.folder,
+        env=repository.environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        text=True,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
-    wait_for((tmp_path / "up").exists)
-    waiter.send_signal(signal.SIGINT)
-    wait_for((tmp_path / "asked").exists)
-    waiter.send_signal(signal.SIGINT)
-    waiter.communicate(timeout=LIMIT)
-    assert waiter.returncode == 128 + signal.SIGINT
-    assert not alive(int((tmp_path / "pid").read_text()))
+    repository.wait_for_starts()
+    parent.kill()
+    assert parent.stderr is not None
+    assert "dvc was killed; job" in parent.stderr.readline()
+    parent.communicate(timeout=LIMIT)
+    assert alive(repository.starts()[0])
+    repository.touch("go")
 
 
-def test_a_terminal_shows_the_bar_of_a_job_that_writes_to_a_log(tmp_path: Path, environment: dict[str, str]) -> None:
-    (tmp_path / "waiter.py").write_text(WAITER)
-    (tmp_path / "job.py").write_text(
-        "import pathlib, time\nfrom d2it.progress import Progress\n"
-        "with Progress(300, 'encode') as progress:\n    progress.update(100, {'loss': 0.5})\n"
-        "    while not pathlib.Path('go').exists(): time.sleep(0.02)\n"
+def test_a_result_that_nobody_waited_for_is_taken_without_another_run(repository: Repository) -> None:
+    repository.stage_is(f"wait_for('go')\n{WRITES}")
+    launcher = repository.start()
+    repository.wait_for_starts()
+    launcher.kill()
+    launcher.communicate()
+    repository.touch("go")
+    wait_for(lambda: not alive(repository.starts()[0]))
+    done = repository.run()
+    assert done.returncode == 0
+    assert "has ended well: taking its result" in done.stdout
+    assert delivered(repository.folder)
+    assert len(repository.starts()) == 1
+
+
+def test_a_job_that_died_while_nobody_waited_is_started_anew(repository: Repository) -> None:
+    repository.stage_is(f"if not (root / 'go').exists(): wait_for('never')\n{WRITES}")
+    launcher = repository.start()
+    repository.wait_for_starts()
+    launcher.kill()
+    launcher.communicate()
+    os.kill(repository.starts()[0], signal.SIGKILL)
+    wait_for(lambda: not alive(repository.starts()[0]))
+    repository.touch("go")
+    done = repository.run()
+    assert done.returncode == 0
+    assert "starting anew" in done.stderr
+    assert delivered(repository.folder)
+
+
+def test_two_workspaces_that_ask_for_the_same_stage_share_one_job_and_both_get_its_outputs(
+    repository: Repository,
+) -> None:
+    repository.stage_is(f"wait_for('go')\n{WRITES}")
+    other = repository.copy(repository.folder / "copy")
+    launchers = [repository.start(), repository.start(workspace=other)]
+    for launcher in launchers:
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+    repository.touch("go")
+    for launcher in launchers:
+        launcher.communicate(timeout=LIMIT)
+        assert launcher.returncode == 0
+    assert delivered(repository.folder)
+    assert delivered(other)
+    assert len(repository.starts()) == 1
+    assert repository.entries() == []
+
+
+def test_ctrl_c_does_not_end_a_job_that_another_launcher_waits_for(repository: Repository) -> None:
+    repository.stage_is(f"wait_for('go')\n{WRITES}")
+    other = repository.copy(repository.folder / "copy")
+    first, second = repository.start(), repository.start(workspace=other)
+    for launcher in (first, second):
+        assert launcher.stdout is not None
+        launcher.stdout.readline()
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=LIMIT)
+    assert "runs on" in err
+    repository.touch("go")
+    second.communicate(timeout=LIMIT)
+    assert second.returncode == 0
+    assert delivered(other)
+
+
+def test_other_params_are_another_job(repository: Repository) -> None:
+    repository.stage_is(f"wait_for('go')\n{WRITES}")
+    other = repository.copy(repository.folder / "copy")
+    (other / "params.yaml").write_text((other / "params.yaml").read_text().replace("seed: 0", "seed: 1"))
+    launchers = [repository.start(), repository.start(workspace=other)]
+    repository.wait_for_starts(2)
+    repository.touch("go")
+    for launcher in launchers:
+        launcher.communicate(timeout=LIMIT)
+        assert launcher.returncode == 0
+
+
+def test_what_is_edited_while_a_job_waits_changes_nothing_for_it(repository: Repository) -> None:
+    repository.stage_is(
+        "wait_for('go')\nfrom d2it.params import load\nfrom stages.dag import definition\n"
+        "import d2it.seeds\nread = [load().seed, definition('prepare').cmd, 'edited' in dir(d2it.seeds), "
+        "pathlib.Path('outputs/prepare/data').read_text()]\n(out / 'weights').write_text(repr(read))"
+    )
+    launcher = repository.start()
+    repository.wait_for_starts()
+    folder = repository.folder
+    for path, edited in (
+        (folder / "params.yaml", (folder / "params.yaml").read_text().replace("seed: 0", "seed: 5")),
+        (folder / "dvc.yaml", (folder / "dvc.yaml").read_text().replace("cmd: x", "cmd: y")),
+        (folder / "d2it" / "seeds.py", "edited = True"),
+        (folder / "outputs" / "prepare" / "data", "edited"),
+    ):
+        path.unlink()  # as DVC and editors do
+        path.write_text(edited)
+    repository.touch("go")
+    launcher.communicate(timeout=LIMIT)
+    assert (folder / WEIGHTS).read_text() == "[0, 'x', False, 'input']"
+
+
+def test_ranks_of_a_local_job_know_each_other(repository: Repository) -> None:
+    repository.stage_is(
+        "import torch\ntotal = int(ranks.sum(torch.tensor(ranks.rank + 1)))\n"
+        "if ranks.rank == 0: (out / 'weights').write_text(f'{total} of {ranks.size}')\nranks.barrier()"
+    )
+    assert repository.run(D2IT_RANKS="2").returncode == 0
+    assert (repository.folder / WEIGHTS).read_text() == "3 of 2"
+
+
+def test_a_rank_that_fails_is_named_with_its_own_log_and_takes_the_others_with_it(repository: Repository) -> None:
+    repository.stage_is("if ranks.rank: raise RuntimeError('rank one has no disk')\nwait_for('never')")
+    done = repository.run(D2IT_RANKS="2")
+    assert done.returncode == 1
+    assert "of rank 1" in done.stderr
+    assert "RuntimeError: rank one has no disk" in done.stderr
+    assert not any(map(alive, repository.starts()))
+
+
+def test_ranks_that_cannot_share_a_step_are_refused_in_one_line_before_anything_starts(repository: Repository) -> None:
+    done = repository.run(D2IT_RANKS="3")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "D2IT_RANKS = 3: cannot share out the 2 micro-batches of a step (batch_size 16 / micro_batch 8): "
+        "must divide them\n"
+    )
+    assert repository.starts() == []
+    assert repository.entries() == []
+
+
+def test_a_terminal_shows_the_bar_of_a_job_that_writes_to_a_log(repository: Repository) -> None:
+    repository.stage_is(
+        "from d2it.progress import Progress\nwith Progress(300, 'encode') as progress:\n"
+        "    progress.update(100, {'loss': 0.5})\n    wait_for('go')"
     )
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    waiter = subprocess.Popen(
-        [sys.executable, "waiter.py", "job.py", "20"], cwd=tmp_path, env=environment, stdout=theirs, stderr=theirs
-    )
+    launcher = subprocess.Popen(
+        [sys.executable, "-m", "slurm", STAGE],
+        cwd=repository.folder, env=repository.environment, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
     os.close(theirs)
     shown = b""
     while b"100/300" not in shown or b"loss 0.5" not in shown:
         assert select.select([ours], [], [], LIMIT)[0], shown
         shown += os.read(ours, 4096)
-    (tmp_path / "go").touch()
-    assert waiter.wait(LIMIT) == 0
+    repository.touch("go")
+    assert launcher.wait(LIMIT) == 0
     os.close(ours)
     assert b"encode:" in shown
     assert b"img/s" in shown
 
 
-def test_the_job_sees_the_gpus_that_the_launcher_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    job = local.submit(Files(tmp_path, "one"), os.system, "echo gpus $CUDA_VISIBLE_DEVICES")
-    assert job.process.wait(LIMIT) == 0
-    assert "gpus 3,5" in job.log.read_text()
+def test_a_lost_terminal_leaves_the_job_running(repository: Repository) -> None:
+    repository.stage_is(f"wait_for('closed')\nprint('a line that nobody can read')\nwait_for('go')\n{WRITES}")
+    launcher = repository.start()
+    repository.wait_for_starts()
+    assert launcher.stdout is not None
+    assert launcher.stderr is not None
+    launcher.stdout.close()
+    launcher.stderr.close()
+    repository.touch("closed")
+    assert launcher.wait(LIMIT) == 128 + signal.SIGHUP
+    assert alive(repository.starts()[0])
+    repository.touch("go")
+    assert repository.run().returncode == 0
+    assert len(repository.starts()) == 1
+
+
+def test_the_job_sees_the_gpus_that_the_launcher_sees(repository: Repository) -> None:
+    repository.stage_is("print('gpus', os.environ['CUDA_VISIBLE_DEVICES'])")
+    assert "gpus 3,5" in repository.run(CUDA_VISIBLE_DEVICES="3,5").stdout

@@ -1,0 +1,76 @@
+"""A job's own workspace: code, params and inputs as they are now, so that editing files changes no waiting job."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from stages.dag import Definition
+
+CODE = Path(__file__).parents[1]  # the code that this launcher runs, which is the workspace's
+PACKAGES = ("d2it", "stages", "slurm")
+SETTINGS = ("params.yaml", "dvc.yaml", "dvc.lock")
+
+
+def freeze(workspace: Path, tree: Path, stage: Definition) -> None:
+    """Fill the new folder `tree`: code and settings are copied, inputs and persistent outputs are linked.
+
+    A hard link keeps what it names: DVC replaces an output by removing it, never by writing into it.
+    """
+    for package in PACKAGES:
+        shutil.copytree(CODE / package, tree / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for name in SETTINGS:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(workspace / name, tree / name)
+    for path in (*stage.deps, *stage.persistent):
+        if path.startswith("outputs/") and (workspace / path).exists():
+            _link(workspace / path, tree / path)
+
+
+def deliver(tree: Path, workspace: Path, name: str) -> None:
+    """Put the outputs of stage `name` from a job's tree into a workspace: all of them, or none."""
+    outputs = workspace / "outputs"
+    part, old = outputs / f".{name}.part", outputs / f".{name}.old"
+    for left in (part, old):
+        shutil.rmtree(left, ignore_errors=True)
+    _link(tree / "outputs" / name, part)
+    if (outputs / name).exists():
+        (outputs / name).rename(old)
+    part.rename(outputs / name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def provenance(workspace: Path) -> dict[str, str]:
+    """Environment variables by which a job's code is known: the commit that the workspace has checked out."""
+    return {"D2IT_GIT_COMMIT": _git(workspace, "rev-parse", "--verify", "--quiet", "HEAD").strip()}
+
+
+def dirty_diff(workspace: Path) -> str:
+    """What the workspace's files differ from its commit by; empty if in nothing."""
+    return _git(workspace, "diff", "HEAD", "--", *PACKAGES, *SETTINGS[:2])
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _link(source: Path, target: Path) -> None:
+    """Hard links to a file or to all files of a folder; copies where the file system has no links."""
+    if not source.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link_file(source, target)
+        return
+    shutil.copytree(source, target, copy_function=_link_file)
+
+
+def _link_file(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,81 @@
+"""SLURM's queue, asked once in five seconds however many launchers of a repository wait."""
+
+import fcntl
+import getpass
+import json
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ASK_SECONDS = 5.0
+TIMEOUT_SECONDS = 30
+_FORMAT = "%i|%T|%r|%N|%Z"
+
+
+@dataclass(frozen=True)
+class Queued:
+    """One job, also one that has ended in the last minutes."""
+
+    state: str  # RUNNING, PENDING, COMPLETED, ...
+    reason: str
+    nodes: str
+    folder: str  # its working directory
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All jobs of this user by id, as they were at `time` (seconds since 1970); None where SLURM did not answer."""
+
+    time: float
+    jobs: dict[str, Queued] | None
+
+
+def ask() -> Answer:
+    """Ask the controller now."""
+    command = ["squeue", "--user", getpass.getuser(), "--states=all", "--noheader", f"--format={_FORMAT}"]
+    done = call(*command)
+    if done is None or done.returncode:
+        return Answer(time.time(), None)
+    jobs = {}
+    for line in done.stdout.splitlines():
+        job_id, state, reason, nodes, folder = line.split("|", 4)
+        jobs[job_id] = Queued(state, reason, nodes, folder)
+    return Answer(time.time(), jobs)
+
+
+def look(root: Path) -> Answer:
+    """The newest answer that any launcher of this repository got; asks if it is old and nobody else does so."""
+    path = root / ".d2it" / "queue.json"
+    found = _read(path)
+    if time.time() - found.time < ASK_SECONDS:
+        return found
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return found
+        found = _read(path)
+        if time.time() - found.time >= ASK_SECONDS:
+            found = ask()
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(asdict(found)), encoding="utf-8")
+            part.replace(path)
+    return found
+
+
+def _read(path: Path) -> Answer:
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        jobs = record["jobs"]
+        return Answer(record["time"], jobs and {name: Queued(**job) for name, job in jobs.items()})
+    return Answer(0, None)
+
+
+def call(*command: str) -> "subprocess.CompletedProcess[str] | None":
+    """Run one of SLURM's programs; None if it did not answer in half a minute."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return None

@@ -1,0 +1,129 @@
+"""What runs inside a job, once a rank: `python -m slurm.worker <job's folder> <folder of its logs>`.
+
+A rank that is asked to end lets its stage save first. At the time limit (USR2, which SLURM sends some time before) the
+job then requeues itself and goes on from its checkpoint. After TERM it just ends: SLURM itself requeues a job that it
+preempts or whose node fails.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from d2it.stopping import Stop, Stopped
+from slurm.job import Files
+from stages.errors import is_users
+
+FENCE_SECONDS = 5.0
+REQUEUED_SECONDS = 120.0  # for SLURM to end a job that has asked to be requeued
+
+
+def main(folder: Path, logs: Path) -> int:
+    """Exit code: 0; 2 after a user's error; 128 + n after signal n; 1 after any other exception."""
+    files, environment = Files(folder, logs), submitit.JobEnvironment()
+    rank, attempt = environment.global_rank, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    order = json.loads(files.order.read_text(encoding="utf-8"))
+    os.environ.update(order["environment"])
+    stop, began = Stop(), time.time()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, lambda number, _: stop.ask(number))
+    if rank == 0:
+        os.environ["D2IT_PROGRESS"] = str(files.progress)
+        files.attempt.write_text(str(attempt), encoding="utf-8")
+        if attempt:
+            print(f"{order['stage']}: start {attempt + 1} of job {environment.job_id}", flush=True)
+    _fence(files.attempt, attempt)
+    try:
+        _run(order, files, environment, attempt, stop)
+        code = 0
+    except Stopped as stopped:
+        print(f"stopped by {signal.Signals(stopped.number).name}", file=sys.stderr, flush=True)
+        if stopped.number != signal.SIGUSR2:
+            return 128 + stopped.number  # not the job's last word: SLURM may requeue it
+        code = _requeue(order, environment.job_id, rank, began)
+    except ValueError as error:
+        if not is_users(error):
+            _failed(files, rank, 1)
+            raise
+        print(error, file=sys.stderr, flush=True)
+        code = 2
+    except BaseException:
+        _failed(files, rank, 1)
+        raise
+    if code:
+        _failed(files, rank, code)
+    elif rank == 0:
+        files.exit_code.write_text("0")
+    return code
+
+
+def _run(order: dict[str, Any], files: Files, environment: submitit.JobEnvironment, attempt: int, stop: Stop) -> None:
+    """Run the stage as one of the job's ranks; torch is imported here, not by the launcher."""
+    import torch
+
+    from d2it.training.ranks import Ranks
+    from slurm.rendezvous import join
+    from stages.entry import run
+
+    if "SLURM_CPUS_PER_TASK" in os.environ:
+        torch.set_num_threads(int(os.environ["SLURM_CPUS_PER_TASK"]))
+    rank, size = environment.global_rank, environment.num_tasks
+    if torch.cuda.is_available():
+        torch.cuda.set_device(environment.local_rank % torch.cuda.device_count())
+    if size > 1:
+        join(files.folder, attempt, rank, size)
+    run(order["stage"], order["key"], Ranks(rank, size, stop))
+
+
+def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int:
+    """Put the job back into the queue, if it has saved anything since it began; does not return if it has."""
+    scratch = Path(order["environment"]["DVC_ROOT"], ".d2it", "scratch", f"{order['stage']}-{order['key'][:16]}")
+    if not any(path.stat().st_mtime >= began for path in scratch.glob("*")):
+        line = f"{order['stage']}: nothing could be saved before the time limit: raise its time in slurm/cluster.yaml"
+        print(line, file=sys.stderr, flush=True)
+        return 128 + signal.SIGUSR2
+    if rank == 0:
+        print("saved; asking SLURM to requeue the job", flush=True)
+        done = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            print(f"scontrol requeue: {done.stderr.strip()}", file=sys.stderr, flush=True)
+            return 128 + signal.SIGUSR2
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(REQUEUED_SECONDS)  # a rank that ends now would look like a failure
+    return 128 + signal.SIGUSR2
+
+
+def _failed(files: Files, rank: int, code: int) -> None:
+    """Say so, for whoever waits: which rank, and the job's exit code."""
+    with files.failures.open("a") as file:
+        file.write(f"{rank} {code}\n")
+    if not files.exit_code.exists():
+        files.exit_code.write_text(str(code))
+
+
+def _fence(path: Path, attempt: int) -> None:
+    """End this process once SLURM has started the job elsewhere, as after a node was cut off: never two at work."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(FENCE_SECONDS)
+            try:
+                newest = int(path.read_text() or attempt)
+            except FileNotFoundError:
+                os._exit(0)  # the launcher has its result, or has given it up
+            if newest > attempt:
+                print("SLURM has started this job elsewhere: ending", file=sys.stderr, flush=True)
+                os._exit(1)
+
+    threading.Thread(target=watch, name="fence", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,115 @@
+"""A repository whose stages are scripts of a test, run by the real launcher in real processes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from tests.imports import ROOT
+from tests.pipeline import smallest_params
+
+LIMIT = 60.0
+STAGE = "train_content"
+DAG = """stages:
+  prepare: {cmd: x, params: [seed], outs: [outputs/prepare/data]}
+  train_content: {cmd: x, params: [seed, content], deps: [outputs/prepare/data], outs: [outputs/train_content/weights]}
+"""
+# What every stage of a test is: where it runs, who runs it, and then the test's own lines.
+ENTRY = """
+import os, pathlib, signal, sys, time
+from stages.errors import StageError
+def run(name, key, ranks):
+    root = pathlib.Path(os.environ["DVC_ROOT"])
+    out = pathlib.Path("outputs", name)
+    out.mkdir(parents=True, exist_ok=True)
+    with (root / "starts").open("a") as file: file.write(f"{ranks.rank} {os.getpid()}\\n")
+    def wait_for(name):
+        deadline = time.monotonic() + 60
+        while not (root / name).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+"""
+
+
+class Repository:
+    """Code of this project with other stages, in a folder of its own."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        for package in ("d2it", "stages", "slurm"):
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "params.yaml").write_text(yaml.safe_dump(smallest_params()), encoding="utf-8")
+        (folder / "dvc.yaml").write_text(DAG, encoding="utf-8")
+        (folder / "outputs" / "prepare").mkdir(parents=True)
+        (folder / "outputs" / "prepare" / "data").write_text("input")
+        kept = {n: v for n, v in os.environ.items() if not n.startswith(("D2IT_", "DVC_", "SLURM_", "PYTHONPATH"))}
+        self.environment = (
+            kept | {"D2IT_CLUSTER": "local", "DVC_ROOT": str(folder), "OMP_NUM_THREADS": "1"} | environment
+        )
+        self.stage_is("pass")
+
+    def stage_is(self, lines: str) -> None:
+        """What a stage does from now on; the lines know `name`, `key`, `ranks`, `root`, `out` and `wait_for`."""
+        indented = "".join(f"    {line}\n" for line in lines.splitlines())
+        (self.folder / "stages" / "entry.py").write_text(ENTRY + indented, encoding="utf-8")
+
+    def start(self, stage: str = STAGE, workspace: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
+        """A launcher, in a session of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "slurm", stage],
+            cwd=workspace or self.folder,
+            env=self.environment | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def run(self, stage: str = STAGE, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """A launcher, from its start to its end."""
+        launcher = self.start(stage, **environment)
+        out, err = launcher.communicate(timeout=LIMIT)
+        return subprocess.CompletedProcess(launcher.args, launcher.returncode, out, err)
+
+    def copy(self, folder: Path) -> Path:
+        """Another workspace of the same repository, as DVC makes for a queued experiment."""
+        ignored = shutil.ignore_patterns(".d2it", "starts", "__pycache__", folder.name)
+        return Path(shutil.copytree(self.folder, folder, ignore=ignored))
+
+    def touch(self, name: str) -> None:
+        """Make a file that a stage waits for."""
+        (self.folder / name).touch()
+
+    def starts(self) -> list[int]:
+        """Process ids of all ranks that have ever begun."""
+        path = self.folder / "starts"
+        return [int(line.split()[1]) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def wait_for_starts(self, count: int = 1) -> None:
+        """Until so many ranks have begun."""
+        wait_for(lambda: len(self.starts()) >= count)
+
+    def entries(self) -> list[Path]:
+        """Jobs that the ledger knows."""
+        return sorted((self.folder / ".d2it" / "jobs").glob("*"))
+
+
+def wait_for(condition: Callable[[], object], limit: float = LIMIT) -> None:
+    """Until something is so; an error after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

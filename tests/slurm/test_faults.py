@@ -1,0 +1,283 @@
+"""A stage on a real SLURM of two nodes survives what befalls clusters, to the last bit of its weights."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipeline import Repository
+from tests.slurm.conftest import Cluster
+from tests.slurm.repository import LIMIT, wait_for
+from tests.slurm.workflow import STAGE, Workflow, end, prepare
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+Start = Callable[..., Workflow]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return prepare(tmp_path_factory.mktemp("faults") / "prepared")
+
+
+@pytest.fixture
+def workflow(prepared: Repository, cluster: Cluster, tmp_path: Path) -> Start:
+    """A workflow with the resources given."""
+
+    def make(**resources: Any) -> Workflow:
+        return Workflow(tmp_path / "repository", prepared.folder, cluster, **resources)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(prepared: Repository) -> str:
+    """sha256 of the weights of the run on this machine, with one rank."""
+    import hashlib
+
+    return hashlib.sha256((prepared.folder / "outputs" / STAGE / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_job_on_the_cluster_gives_the_bytes_of_a_local_one_and_moving_back_reruns_nothing(
+    workflow: Start, undisturbed: str
+) -> None:
+    w = workflow()
+    w.run()
+    assert w.weights() == undisturbed
+    assert "Running stage" not in w.run("repro", STAGE, D2IT_CLUSTER="local")
+    w.assert_nothing_is_left()
+
+
+def test_kill_9_of_the_waiting_dvc_leaves_the_job_and_a_rerun_waits_for_it(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    dvc = w.start()
+    w.wait_for_training()
+    dvc.kill()
+    said, _ = end(dvc)
+    assert "dvc was killed" in said
+    assert "waiting for job" in w.run()
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks a node"])
+def test_kill_9_of_a_rank_ends_the_job_and_a_rerun_goes_on(
+    workflow: Start, undisturbed: str, killed: int, resources: dict[str, int]
+) -> None:
+    w = workflow(**resources)
+    dvc = w.start()
+    w.wait_for_training()
+    os.kill(w.ranks()[killed], signal.SIGKILL)
+    said, code = end(dvc)
+    assert code != 0
+    assert "failed" in said
+    assert not (w.folder / "outputs" / STAGE / "weights.safetensors").exists()
+    assert "going on from step" in w.run()
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_scancel_ends_the_stage_which_has_saved_and_a_rerun_goes_on(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    dvc = w.start()
+    w.wait_for_training()
+    w.cluster.run("scancel", w.job())
+    said, code = end(dvc)
+    assert code != 0
+    assert "CANCELLED" in said
+    assert "stopped after step" in said
+    assert "going on from step" in w.run()
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_a_requeued_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    dvc = w.start()
+    w.wait_for_training()
+    w.cluster.run("scontrol", "requeue", w.job())
+    said, code = end(dvc)
+    assert code == 0, said
+    assert "start 2 of job" in said
+    assert "going on from step" in said
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_a_preempted_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> None:
+    w = workflow(nodes=2)
+    dvc = w.start()
+    w.wait_for_training()
+    high = ["--partition=high", "--nodes=2", "--exclusive", "--time=1", "--output=/dev/null", "--wrap=sleep 3"]
+    w.cluster.run("sbatch", *high)
+    said, code = end(dvc)
+    assert code == 0, said
+    assert "stopped after step" in said
+    assert "start 2 of job" in said
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_a_job_that_reaches_its_time_limit_twice_goes_on_by_itself(workflow: Start, undisturbed: str) -> None:
+    """SLURM counts minutes: a limit that is cut to the one before the signal is reached at once."""
+    w = workflow(time=2, signal_delay_s=60)
+    dvc, step = w.start(), 0
+    for _ in range(2):
+        w.wait_for_training(beyond=step)
+        job, step = w.job(), w.newest_step()
+        w.cluster.run("scontrol", "update", f"jobid={job}", "timelimit=1")
+        wait_for(lambda: "PENDING" in w.cluster.run("squeue", "--noheader", f"--job={job}", "--format=%T"), 2 * LIMIT)
+        w.cluster.run("scontrol", "update", f"jobid={job}", "timelimit=2")
+    said, code = end(dvc)
+    assert code == 0, said
+    assert "start 3 of job" in said
+    assert said.count("saved; asking SLURM to requeue the job") == 2
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_a_job_whose_node_goes_down_goes_on_on_the_other(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    dvc = w.start()
+    w.wait_for_training()
+    node = w.cluster.run("squeue", "--noheader", f"--job={w.job()}", "--format=%N").strip()
+    w.cluster.stop_node(node)
+    said, code = end(dvc)
+    assert code == 0, said
+    assert "going on from step" in said
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_a_closed_terminal_leaves_the_job_and_a_rerun_waits_for_it(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    dvc = w.start()
+    w.wait_for_training()
+    os.killpg(dvc.pid, signal.SIGHUP)
+    end(dvc)
+    assert w.job()
+    w.run()
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_job_after_it_has_saved_and_a_rerun_goes_on(
+    workflow: Start, undisturbed: str, number: signal.Signals
+) -> None:
+    w = workflow(nodes=2)
+    dvc = w.start()
+    w.wait_for_training()
+    os.killpg(dvc.pid, number)
+    said, code = end(dvc)
+    assert code != 0
+    wait_for(lambda: not w.jobs())
+    step = w.newest_step()
+    assert f"stopped after step {step} " in said + "".join(p.read_text() for p in w.folder.glob(".d2it/logs/*/*_0*"))
+    assert f"going on from step {step} " in w.run()
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], check=False)
+    if mounted.returncode:
+        pytest.skip("needs to mount a tmpfs: no right to do so here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_when_a_checkpoint_is_written_loses_nothing(
+    workflow: Start, undisturbed: str, small_disk: Path
+) -> None:
+    w = workflow()
+    (w.folder / ".d2it").mkdir()
+    (w.folder / ".d2it" / "scratch").symlink_to(small_disk)
+    dvc = w.start()
+    w.wait_for_training()
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "other").write_bytes(bytes(free - free % 4096 - 4096))
+    log = next(w.folder.glob(".d2it/logs/*/*_0_log.out"))
+    wait_for(lambda: "not written" in log.read_text(), 2 * LIMIT)
+    assert w.checkpoints()
+    os.kill(w.ranks()[0], signal.SIGKILL)
+    assert end(dvc)[1] != 0
+    (small_disk / "other").unlink()
+    assert "going on from step" in w.run()
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_two_dvc_at_once_run_one_job(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    first = w.start()
+    w.wait_for_training()
+    second = w.start()
+    ends = [end(first), end(second)]
+    assert ends[0][1] == 0, ends[0][0]
+    if ends[1][1]:
+        assert "lock" in ends[1][0].lower()
+    else:
+        assert w.submissions() == 2  # one after the other
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_a_controller_that_is_away_during_a_job_is_waited_for(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    dvc = w.start()
+    w.wait_for_training()
+    w.cluster.restart_controller()
+    said, code = end(dvc)
+    assert code == 0, said
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
+def test_an_mlflow_server_that_is_away_for_the_whole_job_stops_nothing(workflow: Start, undisturbed: str) -> None:
+    w = workflow()
+    said = w.run(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "MLflow does not have all of this run yet" in said
+    assert w.weights() == undisturbed
+    assert list(w.folder.glob(f".d2it/journal/{STAGE}-*.jsonl"))
+    w.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        ({"partition": "nowhere"}, "nowhere"),
+        ({"gpus_per_node": 2}, "gpus_per_node"),
+        ({"time": 1}, "time"),
+        ({"colour": "red"}, "colour"),
+        ({"nodes": 3}, "nodes"),
+    ],
+)
+def test_a_bad_setting_is_one_line_before_anything_is_submitted(
+    workflow: Start, resources: dict[str, Any], message: str
+) -> None:
+    w = workflow(**resources)
+    done = subprocess.run(
+        [shutil.which("python", path=w.environment["PATH"]) or "python", "-m", "slurm", STAGE],
+        cwd=w.folder, env=w.environment, capture_output=True, text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert w.submissions() == 0
+    assert list(w.folder.glob(".d2it/jobs/*")) == []

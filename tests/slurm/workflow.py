@@ -1,0 +1,141 @@
+"""The real pipeline in a repository of its own, on a real SLURM: what the tests of faults share."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.pipeline import Repository
+from tests.slurm.conftest import Cluster
+from tests.slurm.repository import LIMIT, wait_for
+
+STAGE = "train_content"
+# Long enough to be hit in the middle, with a checkpoint every few tenths of a second.
+TRAINING = {"images": 9600, "log_images": 640, "checkpoint_images": 320, "warmup_images": 16}
+CLUSTER: dict[str, Any] = {"defaults": {"cpus_per_task": 1, "mem_gb": 2, "time": 10}, "stages": {}}
+SBATCH = """#!/bin/sh
+echo "$@" >> "$D2IT_SUBMITTED"
+exec {sbatch} "$@"
+"""
+
+
+def prepare(folder: Path) -> Repository:
+    """A repository whose stages before train_content have run, and train_content too, undisturbed, on this machine."""
+    repository = Repository(folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["content"] |= TRAINING
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    repository.dvc("repro", STAGE)
+    repository.commit()
+    return repository
+
+
+class Workflow:
+    """A copy of that repository, whose stages run on a SLURM cluster."""
+
+    def __init__(self, folder: Path, prepared: Path, cluster: Cluster, **resources: Any) -> None:
+        self.folder, self.cluster = folder, cluster
+        shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns(".d2it"), symlinks=True)
+        self.resources(**resources)
+        programs = folder.with_name(f"{folder.name}-programs")
+        programs.mkdir()
+        (programs / "sbatch").write_text(SBATCH.format(sbatch=shutil.which("sbatch")))
+        (programs / "sbatch").chmod(0o755)
+        self._submitted = programs / "submitted"
+        path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+        kept = {n: v for n, v in cluster.env.items() if not n.startswith(("D2IT_", "DVC_", "MLFLOW_"))}
+        own = {"D2IT_CLUSTER": "slurm", "D2IT_SUBMITTED": str(self._submitted), "PATH": path, "OMP_NUM_THREADS": "1"}
+        self.environment = kept | own
+
+    def resources(self, **resources: Any) -> None:
+        """What train_content asks SLURM for, beside the defaults."""
+        text = yaml.safe_dump(CLUSTER | {"stages": {STAGE: resources}})
+        (self.folder / "slurm" / "cluster.yaml").write_text(text)
+
+    def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
+        """dvc, in a session of its own as in a terminal; by default the forced run of train_content."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", *(command or ("repro", "-f", "-s", STAGE))],
+            cwd=self.folder, env=self.environment | environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+    def run(self, *command: str, **environment: str) -> str:
+        """The same from start to end, which must be good; returns what it says."""
+        said, code = end(self.start(*command, **environment))
+        assert code == 0, said
+        return said
+
+    def weights(self) -> str:
+        """sha256 of the content transformer's weights."""
+        return hashlib.sha256((self.folder / "outputs" / STAGE / "weights.safetensors").read_bytes()).hexdigest()
+
+    def curve(self) -> list[list[float]]:
+        """The numbers of the loss curve."""
+        lines = (self.folder / "outputs" / STAGE / "curve.csv").read_text().splitlines()[1:]
+        return [[float(number) for number in line.split(",")] for line in lines]
+
+    def submissions(self) -> int:
+        """How often sbatch has been called."""
+        return len(self._submitted.read_text().splitlines()) if self._submitted.exists() else 0
+
+    def job(self) -> str:
+        """Id of the one job in the queue."""
+        (job,) = self.jobs()
+        return job
+
+    def jobs(self) -> list[str]:
+        """Ids of this repository's jobs that are queued or run."""
+        lines = self.cluster.run("squeue", "--noheader", "--format=%i|%Z").splitlines()
+        return [job for job, folder in (line.split("|") for line in lines) if str(self.folder) in folder]
+
+    def checkpoints(self) -> list[Path]:
+        """All there are, the oldest first."""
+        return sorted(self.folder.glob(f".d2it/scratch/{STAGE}-*/step-*.safetensors"))
+
+    def newest_step(self) -> int:
+        """Of the newest checkpoint; 0 if there is none."""
+        found = self.checkpoints()
+        return int(found[-1].stem.partition("-")[2]) if found else 0
+
+    def wait_for_training(self, beyond: int = 0) -> None:
+        """Until there is a checkpoint of a later step."""
+        wait_for(lambda: self.newest_step() > beyond, 2 * LIMIT)
+
+    def ranks(self) -> list[int]:
+        """Process ids of the job's ranks on all nodes, which are this machine, by rank."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (path / "cmdline").read_bytes().split(b"\0")
+                environment = dict(v.partition(b"=")[::2] for v in (path / "environ").read_bytes().split(b"\0"))
+            except OSError:
+                continue
+            if b"slurm.worker" in command and str(self.folder).encode() in b" ".join(command):
+                found[int(environment.get(b"SLURM_PROCID", b"0"))] = int(path.name)
+        return [found[rank] for rank in sorted(found)]
+
+    def assert_nothing_is_left(self) -> None:
+        """No job, no process, no entry of the ledger, no checkpoint."""
+        wait_for(lambda: not self.jobs())
+        wait_for(lambda: not self.ranks())
+        assert list(self.folder.glob(".d2it/jobs/*")) == []
+        assert self.checkpoints() == []
+        assert list((self.folder / "outputs").glob(".*.part")) == []
+
+
+def end(process: "subprocess.Popen[str]", limit: float = 4 * LIMIT) -> tuple[str, int]:
+    """What a process says until it ends, and its exit code; one that does not end is killed."""
+    try:
+        said, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+        raise AssertionError(f"still runs after {limit} s:\n{said}") from None
+    return said, process.returncode
