@@ -45,7 +45,7 @@ class PackedTokens:
     groups: list[tuple[int, int]]  # (windows, tokens a window), in the list's order
 
     def spread(self, condition: Tensor) -> Tensor:
-        return condition[self.image]  # (n, C)
+        return rows(condition, self.image)  # (n, C)
 
     def to(self, device: torch.device | str) -> "PackedTokens":
         """The same on a device."""
@@ -58,6 +58,11 @@ class PackedTokens:
             for group, *qkv in zip(self.groups, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
         ]
         return torch.cat(parts)
+
+
+def rows(x: Tensor, index: Tensor) -> Tensor:
+    """x[index] for x (m, C) and index (n,), at less than half the cost; gradients are summed in a fixed order."""
+    return F.embedding(index, x)
 
 
 def pack(chosen: Tensor, window: int) -> PackedTokens:

@@ -8,6 +8,7 @@ from d2it.params import RefineNet as RefineNetParams
 from d2it.transformer.backbone import run_blocks
 from d2it.transformer.block import AdaLNZeroBlock, Head
 from d2it.transformer.embeddings import sincos_positions
+from d2it.transformer.layout import rows
 from d2it.transformer.routing import Route
 
 
@@ -55,9 +56,10 @@ class RefineNet(nn.Module):
             the tokens (n, C) for the next finer grain.
         """
         B, position = len(z), route.tokens.position
-        children = self.expand(coarser[route.parent]).unflatten(1, (4, -1)).flatten(0, 1)  # (m·4, C)
-        embedded = self.embed(self._patches(z)[position])  # (n, C)
-        x = self.join(torch.cat([children[route.child], embedded], 1)) + self.position[position % self.side**2]
+        children = self.expand(rows(coarser, route.parent)).unflatten(1, (4, -1)).flatten(0, 1)  # (m·4, C)
+        embedded = self.embed(rows(self._patches(z), position))  # (n, C)
+        x = self.join(torch.cat([rows(children, route.child), embedded], 1))
+        x = x + rows(self.position, position % self.side**2)
         x = run_blocks(self.blocks, x, condition, route.tokens, self.recompute)
         out = self.head(x, condition, route.tokens)  # (n, channels_out)
         grid = out.new_zeros(B * self.side**2, out.shape[1]).index_copy(0, position, out)
