@@ -75,6 +75,8 @@ def explain(label: str, job: Job, files: Files, code: int, last: list[str]) -> N
         follower = Follower(log, lambda _: None, SHOWN)
         follower.pump(end=True)
         last = list(follower.last)
+    if not log.exists():
+        _say(f"{label}: job {job.id} has left no log: can the nodes see {log.parent}? python -m slurm doctor")
     how = f"exit code {code}"
     if code > 128 and code - 128 in set(signal.Signals):
         how = f"ended by {signal.Signals(code - 128).name}" + (" (out of memory?)" if code == 137 else "")

@@ -37,8 +37,9 @@ def main(folder: Path, logs: Path) -> int:
     if rank == 0:
         os.environ["D2IT_PROGRESS"] = str(files.progress)
         files.attempt.write_text(str(attempt), encoding="utf-8")
-        if attempt:
-            print(f"{order['stage']}: start {attempt + 1} of job {environment.job_id}", flush=True)
+        again = f", start {attempt + 1} of job {environment.job_id}" if attempt else ""
+        ranks = f", {environment.num_tasks} ranks" if environment.num_tasks > 1 else ""
+        print(f"{order['stage']}: begins on {environment.hostname}{ranks}{again}", flush=True)
     _fence(files.attempt, attempt)
     try:
         _run(order, files, environment, attempt, stop)

@@ -29,7 +29,7 @@ def workflow(prepared: Repository, cluster: Cluster, tmp_path: Path) -> Start:
     """A workflow with the resources given."""
 
     def make(**resources: Any) -> Workflow:
-        return Workflow(tmp_path / "repository", prepared.folder, cluster, **resources)
+        return Workflow(tmp_path / "repository", prepared.folder, cluster, {STAGE: resources})
 
     return make
 

@@ -18,7 +18,7 @@ from tests.slurm.repository import LIMIT, wait_for
 STAGE = "train_content"
 # Long enough to be hit in the middle, with a checkpoint every few tenths of a second.
 TRAINING = {"images": 9600, "log_images": 640, "checkpoint_images": 320, "warmup_images": 16}
-CLUSTER: dict[str, Any] = {"defaults": {"cpus_per_task": 1, "mem_gb": 2, "time": 10}, "stages": {}}
+DEFAULTS = {"cpus_per_task": 1, "mem_gb": 2, "time": 10}
 SBATCH = """#!/bin/sh
 echo "$@" >> "$D2IT_SUBMITTED"
 exec {sbatch} "$@"
@@ -26,7 +26,7 @@ exec {sbatch} "$@"
 
 
 def prepare(folder: Path) -> Repository:
-    """A repository whose stages before train_content have run, and train_content too, undisturbed, on this machine."""
+    """A repository in which the stages up to a long train_content have run on this machine, undisturbed."""
     repository = Repository(folder)
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["content"] |= TRAINING
@@ -39,10 +39,12 @@ def prepare(folder: Path) -> Repository:
 class Workflow:
     """A copy of that repository, whose stages run on a SLURM cluster."""
 
-    def __init__(self, folder: Path, prepared: Path, cluster: Cluster, **resources: Any) -> None:
+    def __init__(self, folder: Path, prepared: Path, cluster: Cluster, resources: dict[str, dict[str, Any]]) -> None:
+        """`resources`: what stages ask SLURM for beside the defaults, by stage."""
         self.folder, self.cluster = folder, cluster
         shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns(".d2it"), symlinks=True)
-        self.resources(**resources)
+        settings = yaml.safe_dump({"defaults": DEFAULTS, "stages": resources})
+        (folder / "slurm" / "cluster.yaml").write_text(settings)
         programs = folder.with_name(f"{folder.name}-programs")
         programs.mkdir()
         (programs / "sbatch").write_text(SBATCH.format(sbatch=shutil.which("sbatch")))
@@ -52,11 +54,6 @@ class Workflow:
         kept = {n: v for n, v in cluster.env.items() if not n.startswith(("D2IT_", "DVC_", "MLFLOW_"))}
         own = {"D2IT_CLUSTER": "slurm", "D2IT_SUBMITTED": str(self._submitted), "PATH": path, "OMP_NUM_THREADS": "1"}
         self.environment = kept | own
-
-    def resources(self, **resources: Any) -> None:
-        """What train_content asks SLURM for, beside the defaults."""
-        text = yaml.safe_dump(CLUSTER | {"stages": {STAGE: resources}})
-        (self.folder / "slurm" / "cluster.yaml").write_text(text)
 
     def start(self, *command: str, **environment: str) -> "subprocess.Popen[str]":
         """dvc, in a session of its own as in a terminal; by default the forced run of train_content."""

@@ -1,0 +1,91 @@
+"""All stages, and queued experiments, on a real SLURM of two nodes."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from stages.stage import NAMES
+from tests.pipeline import Repository
+from tests.slurm.conftest import Cluster
+from tests.slurm.repository import LIMIT, wait_for
+from tests.slurm.workflow import Workflow
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+TWO_RANKS = {name: {"nodes": 2} for name in ("train_content", "sample", "fid")} | {
+    name: {"tasks_per_node": 2} for name in ("train_dvae", "encode_latents", "train_grain")
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A repository in which all stages have run on this machine."""
+    repository = Repository(tmp_path_factory.mktemp("workflow") / "prepared")
+    repository.dvc("repro")
+    repository.commit()
+    return repository
+
+
+def hashes(outputs: Path) -> dict[str, str]:
+    files = sorted(p for p in outputs.rglob("*") if p.is_file() and p.name != ".gitignore")
+    return {str(p.relative_to(outputs)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_two_ranks_on_the_cluster_give_the_bytes_of_one_process_and_moving_back_reruns_nothing(
+    prepared: Repository, cluster: Cluster, tmp_path: Path
+) -> None:
+    w = Workflow(tmp_path / "repository", prepared.folder, cluster, TWO_RANKS)
+    w.run("repro", "-f")
+    assert hashes(w.folder / "outputs") == hashes(prepared.folder / "outputs")
+    assert w.submissions() == len(NAMES)
+    assert "Running stage" not in w.run("repro", D2IT_CLUSTER="local")
+    w.assert_nothing_is_left()
+
+
+def runs(w: Workflow) -> list[Any]:
+    client = MlflowClient(f"sqlite:///{w.folder / '.d2it' / 'mlflow.db'}")
+    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lose_nothing(
+    prepared: Repository, cluster: Cluster, tmp_path: Path
+) -> None:
+    w = Workflow(tmp_path / "repository", prepared.folder, cluster, {})
+    w.run("exp", "run", "--queue", "-S", "content.learning_rate=0.001,0.002,0.003,0.004")
+    w.run("queue", "start", "-j", "2")
+    done = ("Success", "Failed")
+    wait_for(lambda: sum(w.run("queue", "status").count(word) for word in done) == 4, 5 * LIMIT)
+    status = w.run("queue", "status")
+    logs = [w.run("queue", "logs", line.split()[0]) for line in status.splitlines()[1:] if any(d in line for d in done)]
+    assert status.count("Success") == 4, "\n".join(logs)
+    assert not any("database is locked" in log for log in logs)
+    found = runs(w)
+    parents = [run for run in found if run.data.tags.get("dvc.experiment", "workspace") != "workspace"]
+    assert len({run.data.tags["dvc.experiment"] for run in parents}) == 4
+    assert len({run.data.params["content.learning_rate"] for run in parents}) == 4
+    for parent in parents:
+        children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        assert sorted(run.info.run_name for run in children) == ["fid", "sample", "train_content"]
+        assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+        assert {run.data.tags["slurm.job_id"] for run in children} != {""}
+    assert w.submissions() == 12
+    assert list(w.folder.glob(".d2it/journal/*.jsonl")) == []
+    w.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_dvc_queue_kill_leaves_nothing_behind(cluster: Cluster, tmp_path: Path, force: list[str]) -> None:
+    repository = Repository(tmp_path / "prepared")
+    w = Workflow(tmp_path / "repository", repository.folder, cluster, {})
+    w.run("exp", "run", "--queue", "--name", "doomed", "-S", "data.train_crops=40000")
+    w.run("queue", "start")
+    wait_for(w.jobs, 2 * LIMIT)
+    wait_for(w.ranks, 2 * LIMIT)
+    w.run("queue", "kill", *force, "doomed")
+    wait_for(lambda: not w.jobs(), 2 * LIMIT)
+    wait_for(lambda: not w.ranks())
+    launchers = subprocess.run(["pgrep", "-f", "-m", "slurm prepare"], capture_output=True, text=True, check=False)
+    assert str(w.folder) not in launchers.stdout
