@@ -1,15 +1,21 @@
-"""The whole pipeline, cut down, in a repository of its own."""
+"""The whole pipeline, cut down: in a repository of its own, or stage by stage in this process."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
-from d2it.params import _Loader
+from d2it.params import Params, _Loader, parse
+from d2it.training.ranks import Ranks
+from stages.entry import write_metrics
+from stages.stage import NAMES, Stage
 from tests.imports import ROOT
 
 SMALLEST: dict[str, dict[str, Any]] = {
@@ -33,6 +39,37 @@ def smallest_params() -> dict[str, Any]:
     for section, changes in SMALLEST.items():
         values[section] |= changes
     return values
+
+
+def changed(changes: Mapping[str, Any]) -> Params:
+    """The smallest params with changes, {'refinenet.window': 4}."""
+    values = smallest_params()
+    for key, value in changes.items():
+        section, name = key.split(".")
+        values[section][name] = value
+    return parse(values)
+
+
+def run_stages(params: Params, folder: Path, names: Iterable[str] = NAMES) -> dict[str, Mapping[str, float]]:
+    """Stages in this process, into folder/outputs; returns their final numbers."""
+    numbers = {}
+    for name in names:
+        stage = Stage(
+            name=name, params=params, outputs=folder / "outputs", scratch=folder / "scratch" / name, weights=folder,
+            device=torch.device("cpu"), ranks=Ranks(), report=lambda *_: None,
+        )  # fmt: skip
+        stage.out.mkdir(parents=True)
+        numbers[name] = importlib.import_module(f"stages.{name}").main(stage)
+        write_metrics(stage.out / "metrics.json", numbers[name])
+    return numbers
+
+
+def hand_over(one: Path, other: Path, names: Iterable[str]) -> None:
+    """Put the outputs of some stages of folder `one` into folder `other`, instead of what is there."""
+    (other / "outputs").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.rmtree(other / "outputs" / name, ignore_errors=True)
+        shutil.copytree(one / "outputs" / name, other / "outputs" / name)
 
 
 class Repository:

@@ -2,26 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from d2it.params import Params, load, parse
-from d2it.training.ranks import Ranks
-from stages import encode_latents, fid, prepare, sample, train_content, train_dvae, train_grain
-from stages.entry import write_metrics
-from stages.stage import NAMES, Stage
-from tests.pipeline import Repository, smallest_params
+from d2it.params import load, parse
+from stages.stage import NAMES
+from tests.pipeline import Repository, run_stages, smallest_params
 
 pytestmark = pytest.mark.slow
-MAINS = dict(zip(NAMES, (prepare, train_dvae, encode_latents, train_grain, train_content, sample, fid), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -71,26 +65,12 @@ def test_samples_are_in_the_adm_evaluators_format(repository: Repository) -> Non
     assert samples["arr_1"].tolist() == list(range(8))
 
 
-def run_here(params: Params, folder: Path) -> dict[str, Mapping[str, float]]:
-    """All stages in this process, into folder/outputs; returns their final numbers."""
-    numbers = {}
-    for name, module in MAINS.items():
-        stage = Stage(
-            name=name, params=params, outputs=folder / "outputs", scratch=folder / "scratch" / name, weights=folder,
-            device=torch.device("cpu"), ranks=Ranks(), report=lambda *_: None,
-        )  # fmt: skip
-        stage.out.mkdir(parents=True)
-        numbers[name] = module.main(stage)
-        write_metrics(stage.out / "metrics.json", numbers[name])
-    return numbers
-
-
 def test_the_same_params_code_and_seed_give_the_same_bytes(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The jobs' outputs against the same stages run again in this process."""
     monkeypatch.chdir(repository.folder)
-    run_here(load(repository.folder / "params.yaml"), tmp_path)
+    run_stages(load(repository.folder / "params.yaml"), tmp_path)
     assert hashes(tmp_path / "outputs") == hashes(repository.folder / "outputs")
 
 
@@ -122,7 +102,7 @@ def test_the_switches_of_the_papers_tables_run_through_all_stages(variant: str, 
     for section, changes in VARIANTS[variant].items():
         values[section] |= changes
     params = parse(values)
-    numbers = run_here(params, tmp_path)
+    numbers = run_stages(params, tmp_path)
     shares = [numbers["encode_latents"][f"share_of_grain_{g + 1}"] for g in range(len(params.grain.factors))]
     assert shares == pytest.approx(params.grain.shares, abs=0.03)
     samples = np.load(tmp_path / "outputs" / "sample" / "samples.npz", allow_pickle=False)
@@ -130,6 +110,9 @@ def test_the_switches_of_the_papers_tables_run_through_all_stages(variant: str, 
     if params.data.labels == "none":
         assert samples["arr_1"].tolist() == [0] * 8
     assert all(np.isfinite(value) for stage in numbers.values() for value in stage.values())
+    if params.dvae.regularizer == "vq":
+        assert 1 <= numbers["train_dvae"]["perplexity"] <= params.dvae.codebook_size
+        assert 0 <= numbers["train_dvae"]["dead_codes"] < 1
 
 
 def test_mlflow_has_a_parent_and_a_child_a_stage_with_params_curves_and_pictures(repository: Repository) -> None:
