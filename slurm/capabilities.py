@@ -113,7 +113,7 @@ def _reasons(asked: Resources, partition: Partition) -> Iterator[str]:
     needs = {
         "gpus_per_node": (asked.gpus_per_node, max(kind.gpus for kind in partition.nodes)),
         "tasks_per_node * cpus_per_task": (cpus_per_node(asked), max(kind.cpus for kind in partition.nodes)),
-        "mem_gb": (asked.mem_gb, max(kind.memory_mb for kind in partition.nodes) / 1024),
+        "mem_gb": (asked.mem_gb, max(kind.memory_mb for kind in partition.nodes) * 10 // 1024 / 10),
     }
     too_much = {key: (wanted, most) for key, (wanted, most) in needs.items() if wanted > most}
     for key, (wanted, most) in too_much.items():

@@ -97,7 +97,7 @@ def test_a_real_cluster_is_asked(cluster: Cluster, monkeypatch: pytest.MonkeyPat
     assert str(error.value).splitlines() == [
         "slurm/cluster.yaml: fid: gpus_per_node = 1: no node of partition 'low' has more than 0",
         "slurm/cluster.yaml: fid: tasks_per_node * cpus_per_task = 3: no node of partition 'low' has more than 2",
-        "slurm/cluster.yaml: fid: mem_gb = 10: no node of partition 'low' has more than 9.76562",
+        "slurm/cluster.yaml: fid: mem_gb = 10: no node of partition 'low' has more than 9.7",
     ]
     with pytest.raises(StageError, match="partition = 'gpu': no such partition; allowed: low, high"):
         refuse_impossible("fid", Resources(partition="gpu"))
