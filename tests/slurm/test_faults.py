@@ -1,5 +1,6 @@
 """A stage on a real SLURM of two nodes survives what befalls clusters, to the last bit of its weights."""
 
+import functools
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.pipeline import Repository
@@ -109,6 +111,19 @@ def test_a_requeued_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> 
     assert w.submissions() == 1
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
+    (run,) = [run for run in w.runs() if run.info.run_name == STAGE]  # MLflow: one run, no point twice
+    assert run.info.status == "FINISHED"
+    assert w.logged_steps(run) == [int(point[0]) for point in w.curve()]
+
+
+@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks a node"])
+def test_two_ranks_have_the_loss_curve_of_one_process(
+    workflow: Start, prepared: Repository, resources: dict[str, int]
+) -> None:
+    w = workflow(**resources)
+    alone = w.curve()
+    w.run()
+    assert np.allclose(w.curve(), alone, rtol=0, atol=1e-5)
 
 
 def test_a_preempted_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> None:
@@ -126,15 +141,25 @@ def test_a_preempted_job_goes_on_by_itself(workflow: Start, undisturbed: str) ->
     w.assert_nothing_is_left()
 
 
+def has_come(number: signal.Signals, pid: int) -> bool:
+    """Whether a signal waits for a stopped process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in pending)
+
+
 def test_a_job_that_reaches_its_time_limit_twice_goes_on_by_itself(workflow: Start, undisturbed: str) -> None:
-    """SLURM counts minutes: a limit that is cut to the one before the signal is reached at once."""
+    """SLURM counts minutes and looks at them twice a minute: the rank is held until SLURM's signal has come."""
     w = workflow(time=2, signal_delay_s=60)
     dvc, step = w.start(), 0
     for _ in range(2):
         w.wait_for_training(beyond=step)
-        job, step = w.job(), w.newest_step()
+        job, step, (rank,) = w.job(), w.newest_step(), w.ranks()
+        os.kill(rank, signal.SIGSTOP)
         w.cluster.run("scontrol", "update", f"jobid={job}", "timelimit=1")
-        wait_for(lambda: "PENDING" in w.cluster.run("squeue", "--noheader", f"--job={job}", "--format=%T"), 2 * LIMIT)
+        wait_for(functools.partial(has_come, signal.SIGUSR2, rank), 2 * LIMIT)
+        os.kill(rank, signal.SIGCONT)
+        w.wait_for_state(job, "PENDING")
         w.cluster.run("scontrol", "update", f"jobid={job}", "timelimit=2")
     said, code = end(dvc)
     assert code == 0, said

@@ -3,10 +3,8 @@
 import hashlib
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from stages.stage import NAMES
 from tests.pipeline import Repository
@@ -45,11 +43,6 @@ def test_two_ranks_on_the_cluster_give_the_bytes_of_one_process_and_moving_back_
     w.assert_nothing_is_left()
 
 
-def runs(w: Workflow) -> list[Any]:
-    client = MlflowClient(f"sqlite:///{w.folder / '.d2it' / 'mlflow.db'}")
-    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
-
-
 def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lose_nothing(
     prepared: Repository, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -62,7 +55,7 @@ def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lo
     logs = [w.run("queue", "logs", line.split()[0]) for line in status.splitlines()[1:] if any(d in line for d in done)]
     assert status.count("Success") == 4, "\n".join(logs)
     assert not any("database is locked" in log for log in logs)
-    found = runs(w)
+    found = w.runs()
     parents = [run for run in found if run.data.tags.get("dvc.experiment", "workspace") != "workspace"]
     assert len({run.data.tags["dvc.experiment"] for run in parents}) == 4
     assert len({run.data.params["content.learning_rate"] for run in parents}) == 4

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from tests.pipeline import Repository
 from tests.slurm.conftest import Cluster
@@ -91,6 +93,21 @@ class Workflow:
         """Ids of this repository's jobs that are queued or run."""
         lines = self.cluster.run("squeue", "--noheader", "--format=%i|%Z").splitlines()
         return [job for job, folder in (line.split("|") for line in lines) if str(self.folder) in folder]
+
+    def wait_for_state(self, job: str, state: str) -> None:
+        """Until SLURM says that a job is PENDING, RUNNING, ..."""
+        ask = ("squeue", "--noheader", f"--job={job}", "--format=%T")
+        wait_for(lambda: state in self.cluster.run(*ask), 2 * LIMIT)
+
+    def runs(self) -> list[Run]:
+        """All that MLflow holds."""
+        client = MlflowClient(f"sqlite:///{self.folder / '.d2it' / 'mlflow.db'}")
+        return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+    def logged_steps(self, run: Run) -> list[int]:
+        """Steps of the loss curve in MLflow, in the order of their arrival."""
+        client = MlflowClient(f"sqlite:///{self.folder / '.d2it' / 'mlflow.db'}")
+        return [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
 
     def checkpoints(self) -> list[Path]:
         """All there are, the oldest first."""
