@@ -44,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         if not is_users(error):
             raise
         print(error, file=sys.stderr)
+        if given.action == "up" and not sys.stdout.isatty():
+            print("false")  # what `eval` then ends with
         return 2
     return 0
 
