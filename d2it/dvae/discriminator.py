@@ -14,7 +14,7 @@ def _batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class PatchDiscriminator(nn.Module):
-    """Images (B, 3, H, W) in [-1, 1] -> one logit a patch, (B, 1, h, w)."""
+    """Images (B, 3, H, W) in [-1, 1] -> one logit a patch, (B, 1, h, w); float32, also under autocast."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
@@ -35,7 +35,8 @@ class PatchDiscriminator(nn.Module):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.layers(images)
+        with torch.autocast(images.device.type, enabled=False):
+            logits: Tensor = self.layers(images.float())
         return logits
 
 

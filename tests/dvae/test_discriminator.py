@@ -1,0 +1,160 @@
+"""The discriminator alone and in data-parallel training: two real processes, PyTorch's wrapper and our own loop."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from d2it.dvae.discriminator import MAX_ADAPTIVE_WEIGHT, PatchDiscriminator, adaptive_weight, hinge_loss
+from d2it.dvae.loss import DVAELoss
+from d2it.dvae.model import DynamicVAE
+from d2it.params import DVAE
+from d2it.training.checkpoints import Checkpoints
+from d2it.training.loop import MicroBatch, Run, Update, train
+from d2it.training.ranks import Ranks
+from tests.dvae.test_model import dvae, random_map
+from tests.transformer.models import DEMO
+
+SIZE = 2  # ranks
+IMAGES = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+MAPS = random_map(2, 2, 8)
+
+
+def pairs(rank: int) -> tuple[Tensor, Tensor]:
+    """Real and fake images of a rank."""
+    real = IMAGES[rank * 4 : rank * 4 + 4]
+    return real, real.flip(3) * 0.5
+
+
+def gradients(model: torch.nn.Module) -> list[Tensor]:
+    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def discriminator() -> PatchDiscriminator:
+    torch.manual_seed(0)
+    return PatchDiscriminator(8, 2)
+
+
+def training(folder: Path, ranks: Ranks, regularizer: str) -> tuple[DynamicVAE, PatchDiscriminator, list[Update], Run]:
+    """Both updates of the stage train_dvae, with SGD: Adam makes much of the last digit of a gradient near zero."""
+    config = DVAE.model_validate(
+        DEMO.dvae.model_dump()
+        | {"images": 24, "batch_size": 8, "micro_batch": 2, "warmup_images": 0, "cooldown_images": 0,
+           "checkpoint_images": 100, "adversarial_start": 8, "adversarial_warmup": 0, "adversarial_weight": 0.75}
+    )  # fmt: skip
+    model, adversary = dvae(regularizer=regularizer), discriminator()
+    losses = DVAELoss(config, model, adversary, None)
+    kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def autoencoder(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        images, maps = IMAGES[micro.rows], MAPS[micro.rows]
+        found = losses.autoencoder(images, maps, micro.generator, micro.images_seen)
+        kept[micro.number] = images, found.reconstructions
+        return found.loss, found.numbers
+
+    def second(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = losses.adversary(*kept.pop(micro.number))
+        return loss, {"discriminator_loss": loss}
+
+    updates = [
+        Update("autoencoder", model, torch.optim.SGD(model.parameters(), 0.1), 0.1, autoencoder),
+        Update("discriminator", adversary, torch.optim.SGD(adversary.parameters(), 0.1), 0.1, second, 8),
+    ]
+    run = Run(config, 8, 0, torch.device("cpu"), Checkpoints(folder), lambda *_: None, "toy", ranks=ranks)
+    return model, adversary, updates, run
+
+
+def _ranks(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=SIZE)
+    wrapped = DistributedDataParallel(discriminator())
+    for _ in range(2):
+        wrapped.zero_grad()
+        real, fake = pairs(rank)
+        hinge_loss(wrapped(real), wrapped(fake)).backward()
+    torch.save(gradients(wrapped), folder / f"wrapped-{rank}.pt")
+    for regularizer in ("kl", "vq"):
+        model, adversary, updates, run = training(folder / regularizer, Ranks(rank, SIZE), regularizer)
+        curve = train(updates, run)
+        assert "discriminator_loss" in curve[-1]
+        state = {"model": model.state_dict(), "adversary": adversary.state_dict()}
+        torch.save(state, folder / f"{regularizer}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Any]]:
+    """What each of two ranks has left under a name."""
+    folder = tmp_path_factory.mktemp("ranks")
+    mp.spawn(_ranks, (folder,), nprocs=SIZE)
+    return lambda name: [torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(SIZE)]
+
+
+@pytest.mark.slow
+def test_two_forward_passes_under_pytorchs_data_parallel_wrapper_give_the_mean_of_the_ranks_gradients(
+    ranks: Callable[[str], list[Any]],
+) -> None:
+    """The wrapper broadcasts buffers before each pass; running statistics would be changed between the two."""
+    alone = discriminator()
+    for rank in range(SIZE):
+        real, fake = pairs(rank)
+        (hinge_loss(alone(real), alone(fake)) / SIZE).backward()
+    for found in ranks("wrapped"):
+        torch.testing.assert_close(found, gradients(alone), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_autoencoder_and_discriminator_train_on_two_ranks_as_on_one(
+    ranks: Callable[[str], list[Any]], tmp_path: Path
+) -> None:
+    """BatchNorm sees a micro-batch, whose size does not depend on the ranks."""
+    model, adversary, updates, run = training(tmp_path, Ranks(), "kl")
+    train(updates, run)
+    assert not torch.equal(next(adversary.parameters()), next(discriminator().parameters()))
+    for found in ranks("kl"):
+        torch.testing.assert_close(found["model"], dict(model.state_dict()), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found["adversary"], dict(adversary.state_dict()), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_ranks_keep_one_codebook(ranks: Callable[[str], list[Any]]) -> None:
+    """Its moving averages are no gradients: the quantiser sums them over ranks itself."""
+    first, second = ranks("vq")
+    assert any("embed" in name for name in first["model"])
+    torch.testing.assert_close(first, second, atol=0, rtol=0)
+
+
+def test_logits_and_gradients_are_float32_under_autocast_and_the_same_as_without() -> None:
+    model = discriminator()
+    real, fake = pairs(0)
+    plain = model(real)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = model(real)
+        loss = hinge_loss(under, model(fake))
+    assert under.dtype == loss.dtype == torch.float32
+    assert torch.equal(under, plain)
+    loss.backward()
+    assert {g.dtype for g in gradients(model)} == {torch.float32}
+
+
+@pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
+def test_gradients_are_finite_on_constant_images(level: float) -> None:
+    """BatchNorm's variance is 0 there."""
+    model = discriminator()
+    images = torch.full((4, 3, 32, 32), level, requires_grad=True)
+    hinge_loss(model(images), model(images.detach())).backward()
+    assert images.grad is not None
+    assert all(bool(g.isfinite().all()) for g in [*gradients(model), images.grad])
+
+
+def test_adaptive_weight_is_bounded_where_the_adversarial_gradient_vanishes() -> None:
+    last = torch.nn.Parameter(torch.tensor([1.0]))
+    weight = adaptive_weight((5e9 * last).sum(), (0 * last).sum(), last)
+    assert float(weight) == MAX_ADAPTIVE_WEIGHT
+    assert not weight.requires_grad
