@@ -1,0 +1,99 @@
+"""`python -m ablations`: run the paper's tables as DVC experiments, and report them beside the paper's numbers."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ablations.plan import Plan, plan
+from ablations.tables import NAMES, TABLES
+from stages.errors import is_users
+from stages.root import find_root
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0; 1 if an experiment has failed; 2 for a mistake that one line explains; 130 after Ctrl-C."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        root = find_root()
+        match chosen.command:
+            case "list":
+                for table in TABLES:
+                    print(f"{table.name:22} {table.source}")
+                return 0
+            case "run":
+                return _run(chosen, root)
+            case _:
+                return _report(chosen, root)
+    except ValueError as error:
+        if not is_users(error):
+            raise
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _run(chosen: argparse.Namespace, root: Path) -> int:
+    from ablations.run import run
+
+    plans = [plan(table, root, chosen.preset, chosen.seeds) for table in TABLES if chosen.table in (table.name, "all")]
+    code = run(plans, root, chosen.jobs, chosen.only, chosen.dry_run)
+    if not chosen.dry_run:
+        _print_link(plans, root)
+    return code
+
+
+def _print_link(plans: list[Plan], root: Path) -> None:
+    """The page of MLflow that compares what has been run."""
+    from ablations import experiments
+    from ablations.links import find_runs
+    from ablations.plan import identity_of
+
+    wanted = {one.identity for plan in plans for one in plan.experiments}
+    names = [name for name in experiments.done(root) if identity_of(name) in wanted]
+    runs = find_runs(root, names)
+    if runs.compare(names):
+        print(f"compare in MLflow (python -m stages.tracking ui): {runs.compare(names)}")
+    for plan_ in plans:
+        print(f"its page: python -m ablations report {plan_.asked_for}")
+
+
+def _report(chosen: argparse.Namespace, root: Path) -> int:
+    from ablations.page import write
+    from ablations.report import report
+
+    for table in TABLES:
+        if chosen.table in (table.name, "all"):
+            page = report(table, root, chosen.preset, chosen.seeds)
+            print("\n".join(map(str, write(page, Path(chosen.to)))), flush=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m ablations", description=__doc__.partition(": ")[2])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the tables")
+    run = commands.add_parser("run", help="run what is missing of a table; what exists is not run again")
+    report = commands.add_parser("report", help="write a table's page, Markdown and HTML, whatever of it is there")
+    for command in (run, report):
+        command.add_argument("table", choices=[*NAMES, "all"])
+        command.add_argument("--preset", default="", help="of presets/; the table's own if not given, and for a report "
+                             "the one that was run")  # fmt: skip
+        command.add_argument("--seeds", type=_positive, default=0, help="seeds 0 .. n - 1; 3 for most tables, 2 in the "
+                             "demo, and for a report those that were run")  # fmt: skip
+    run.add_argument("--jobs", type=_positive, default=1, help="experiments at a time (1)")
+    run.add_argument(
+        "--only", action="append", default=[], metavar="SETTING", help="its label, or an experiment's name"
+    )
+    run.add_argument("--dry-run", action="store_true", help="print dvc's commands, run nothing")
+    report.add_argument("--to", default="reports", help="folder of the pages (reports)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

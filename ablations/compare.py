@@ -1,0 +1,84 @@
+"""Means, spreads, and whether our order is the paper's, in words."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ablations.tables import Shape
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One setting over its seeds."""
+
+    mean: float
+    spread: float | None  # standard deviation over seeds; None for one seed
+    n: int
+
+    def text(self) -> str:
+        """'23.1 ± 0.4 (2 seeds)'."""
+        seeds = "1 seed" if self.n == 1 else f"{self.n} seeds"
+        spread = "" if self.spread is None else f" ± {number(self.spread, self.mean)}"
+        return f"{number(self.mean)}{spread} ({seeds})"
+
+
+def number(value: float, like: float | None = None) -> str:
+    """Four significant digits at least; with as many decimals as `like` gets."""
+    scale = abs(value if like is None else like)
+    decimals = 2 if scale >= 10 else 3 if scale >= 1 else 4
+    return f"{value:.{decimals}f}"
+
+
+def summarize(values: Sequence[float]) -> Summary | None:
+    """None where there is nothing."""
+    if not values:
+        return None
+    return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+
+
+def best(values: Sequence[float | None], lower_is_better: bool) -> float | None:
+    """The best of those that are there."""
+    there = [value for value in values if value is not None]
+    return (min if lower_is_better else max)(there, default=None)
+
+
+def order_in_words(labels: Sequence[str], ours: Sequence[Summary | None], paper: Sequence[float | None]) -> str:
+    """Of each two settings that both have: which is better here, and in the paper."""
+    both = [(label, a, b) for label, a, b in zip(labels, ours, paper, strict=True) if a is not None and b is not None]
+    pairs = [(one, other) for one, other in itertools.combinations(both, 2) if one[2] != other[2]]
+    if not pairs:
+        return "Order: too few settings have both numbers."
+    agreeing, swapped, close = 0, [], 0
+    for (label, a, b), (other, c, d) in pairs:
+        if (a.mean - c.mean) * (b - d) > 0:
+            agreeing += 1
+        else:
+            swapped.append(f"{label} and {other}")
+        close += math.hypot(a.spread or 0, c.spread or 0) > abs(a.mean - c.mean)
+    tau = (2 * agreeing - len(pairs)) / len(pairs)
+    if not swapped:
+        words = f"Order: as in the paper, in all {len(pairs)} pairs of settings"
+    else:
+        words = f"Order: {agreeing} of {len(pairs)} pairs of settings as in the paper; the other way round: "
+        words += ", ".join(swapped)
+    words += f" (Kendall's τ = {tau:.2f})."
+    if any(a.n < 2 for _, a, _ in both):
+        return f"{words} Some settings have one seed, so what chance does is not known."
+    return f"{words} Of these pairs, {close} differ by less than their spreads together."
+
+
+def shape_in_words(shape: Shape, x: Sequence[float | None], ours: Sequence[Summary | None], lower: bool) -> str:
+    """Whether a curve does what the paper's figure shows."""
+    points = sorted((a, b.mean) for a, b in zip(x, ours, strict=True) if a is not None and b is not None)
+    if len(points) < 3:
+        return f"The paper's curve: {shape}. Too few points to say whether ours does so."
+    means = [mean for _, mean in points]
+    if shape == "falls":
+        falling = sum(b < a for a, b in itertools.pairwise(means))
+        holds = falling == len(means) - 1
+        return f"The paper's curve falls; ours falls in {falling} of {len(means) - 1} steps{'' if holds else ' only'}."
+    place = means.index((min if lower else max)(means))
+    where = "in between" if 0 < place < len(means) - 1 else "an end"
+    return f"The paper's curve has its best in between; ours has it at {points[place][0]:g}, {where}."

@@ -1,0 +1,53 @@
+"""Where experiments are in MLflow: their parent runs, and the page that compares them. No address holds a password."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from stages.store import Store, redacted, split_credentials, tracking_uri
+
+LOCAL = "http://127.0.0.1:5000"  # where `python -m stages.tracking ui` serves the store of this repository
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Parent runs by the name of their experiment."""
+
+    address: str
+    experiment: str = ""
+    ids: dict[str, str] = field(default_factory=dict)
+    trouble: str = ""  # why there are none
+
+    def run(self, name: str) -> str:
+        """Address of an experiment's parent run; empty if MLflow has none."""
+        found = self.ids.get(name)
+        return f"{self.address}/#/experiments/{self.experiment}/runs/{found}" if found else ""
+
+    def compare(self, names: Sequence[str]) -> str:
+        """Address of the page with parallel coordinates and the diff of params; empty for fewer than two runs."""
+        found = [self.ids[name] for name in names if name in self.ids]
+        if len(found) < 2:
+            return ""
+        runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (found, [self.experiment]))
+        return f"{self.address}/#/compare-runs?runs={runs}&experiments={experiments}"
+
+
+def find_runs(root: Path, names: Iterable[str]) -> Runs:
+    """What MLflow has of these experiments. Where it is away or has never been used, none, and why."""
+    uri = tracking_uri(root)
+    address = split_credentials(uri)[0].rstrip("/") if uri.startswith("http") else LOCAL
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / ".d2it" / "mlflow.db").exists():
+        return Runs(address, trouble="MLflow has no runs of this repository")
+    try:
+        store = Store.connect(root)
+        ids = {}
+        for name in names:
+            run = store.newest(f"tags.`dvc.experiment` = '{name}' and tags.`d2it.identity` != ''")
+            if run is not None:
+                ids[name] = run.info.run_id
+    except Exception as error:  # a report needs no MLflow
+        return Runs(address, trouble=f"MLflow: {redacted(f'{type(error).__name__}: {error}', uri)}")
+    return Runs(address, store.experiment_id, ids)

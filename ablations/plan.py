@@ -1,0 +1,189 @@
+"""From a table to experiments: which params each has, and the name that it bears whoever asks for it.
+
+A name such as window-8-seed1-1a2b3c4d-5e6f ends in hashes of all params and of the pipeline's code. The same end means
+the same result, so a setting that two tables share is one experiment, and what exists is found again from any commit.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ablations.tables import DEMO, Setting, Table
+from d2it.params import Params, ParamsError, load, parse
+from stages.dag import definitions
+from stages.errors import StageError
+from stages.key import content_md5
+
+Flat = dict[str, Any]  # 'section.key' -> value
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One setting with one seed."""
+
+    name: str
+    seed: int
+    params: Params
+
+    @property
+    def identity(self) -> str:
+        """The end of the name: params and code."""
+        return identity_of(self.name)
+
+    def overrides(self, workspace: Params) -> list[str]:
+        """What `dvc exp run -S` must change in these params, as Hydra reads it."""
+        wanted, present = flat(self.params), flat(workspace)
+        return [f"{key}={hydra_value(value)}" for key, value in wanted.items() if value != present[key]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting with all seeds, or why this preset cannot have it."""
+
+    setting: Setting
+    label: str
+    experiments: tuple[Experiment, ...]
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A table with a preset and so many seeds, 0 .. seeds - 1."""
+
+    table: Table
+    preset: str  # empty: the table's own
+    seeds: int
+    rows: tuple[Row, ...]
+
+    @property
+    def base(self) -> str:
+        """The presets that settings change."""
+        own = dict.fromkeys(row.setting.preset or self.table.preset for row in self.rows)
+        return self.preset or ", ".join(own)
+
+    @property
+    def asked_for(self) -> str:
+        """What follows `python -m ablations run` to ask for it again."""
+        preset = f" --preset {self.preset}" if self.preset else ""
+        return f"{self.table.name}{preset} --seeds {self.seeds}"
+
+    @property
+    def experiments(self) -> tuple[Experiment, ...]:
+        """All of them, each once; all settings of a seed before the next seed, so a table is whole early."""
+        found = (e for seed in range(self.seeds) for row in self.rows for e in row.experiments[seed : seed + 1])
+        return tuple({experiment.identity: experiment for experiment in found}.values())
+
+
+def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
+    """All experiments of a table.
+
+    Args:
+        table: of `ablations.tables`.
+        root: the repository's.
+        preset: of `presets/`; by default the table's own, and for some settings another one.
+        seeds: how many; by default the table's number, 2 in the demo.
+
+    Raises:
+        StageError: there is no such preset.
+        ParamsError: the preset is wrong.
+    """
+    code = code_hash(root)
+    count = seeds or (min(2, table.seeds) if preset == DEMO else table.seeds)
+    rows = []
+    for setting in table.settings_of(preset):
+        base = load_preset(root, preset or setting.preset or table.preset)
+        try:
+            params = changed(base, setting)
+        except ParamsError as error:
+            label = setting.label.format(**dict(base))
+            rows.append(Row(setting, label, (), str(error).partition(": ")[2].replace("\n", "; ")))
+            continue
+        label = setting.label.format(**dict(params))
+        name = f"{table.name}-{slug(label)}".replace("_", "-")
+        seeded = [params.model_copy(update={"seed": seed}) for seed in range(count)]
+        experiments = (
+            Experiment(f"{name}-seed{p.seed}-{params_hash(p)}-{code}", p.seed, p) for p in seeded
+        )  # fmt: skip
+        rows.append(Row(setting, label, tuple(experiments)))
+    return Plan(table, preset, count, tuple(rows))
+
+
+def presets(root: Path) -> list[str]:
+    """Names of the complete params files in `presets/`."""
+    return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
+
+
+@cache
+def load_preset(root: Path, name: str) -> Params:
+    """A preset's params.
+
+    Raises:
+        StageError: there is no such preset.
+        ParamsError: it is wrong.
+    """
+    if name not in presets(root):
+        raise StageError(f"preset {name!r}: allowed: {', '.join(presets(root))}")
+    return load(root / "presets" / f"{name}.yaml")
+
+
+def changed(base: Params, setting: Setting) -> Params:
+    """A preset's params with a setting's changes.
+
+    Raises:
+        ParamsError: the preset's size does not allow them.
+    """
+    values = base.model_dump(mode="json")
+    for key, value in setting.change.items():
+        section, _, name = key.partition(".")
+        values[section][name] = value(base) if callable(value) else value
+    return parse(values, setting.label)
+
+
+def flat(params: Params) -> Flat:
+    """Params as 'section.key' -> value."""
+    found: Flat = {}
+    for name, section in params.model_dump(mode="json").items():
+        found |= {f"{name}.{key}": value for key, value in section.items()} if isinstance(section, Mapping) else {
+            name: section
+        }  # fmt: skip
+    return found
+
+
+def hydra_value(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides, which DVC uses."""
+    if not isinstance(value, str):
+        return json.dumps(value, separators=(",", ":"))
+    if re.fullmatch(r"[A-Za-z][\w./-]*", value) and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def params_hash(params: Params) -> str:
+    """8 hex digits of all params."""
+    return hashlib.sha256(json.dumps(flat(params), sort_keys=True).encode()).hexdigest()[:8]
+
+
+@cache
+def code_hash(root: Path) -> str:
+    """4 hex digits of the code that dvc.yaml names: a result of other code bears another name."""
+    stages = definitions(root / "dvc.yaml").values()
+    paths = sorted({dep for stage in stages for dep in stage.deps if not dep.startswith("outputs/")})
+    listed = [(path, content_md5(root / path)) for path in paths]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:4]
+
+
+def identity_of(name: str) -> str:
+    """The end of an experiment's name, '<params>-<code>'."""
+    return "-".join(name.split("-")[-2:])
+
+
+def slug(label: str) -> str:
+    """A label as part of a name: '+ DVAE and routing' -> 'dvae-and-routing'."""
+    ascii_only = label.replace("²", "2").lower()
+    return re.sub(r"[^a-z0-9.]+", "-", ascii_only).strip("-.")

@@ -1,0 +1,143 @@
+"""Queue a table's experiments in DVC, start its workers, and wait: what exists is not run again.
+
+DVC's workers are processes of their own. Ending this one stops nothing; the same command again waits on.
+"""
+
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablations import experiments as known
+from ablations.experiments import State, Task
+from ablations.plan import Experiment, Plan, identity_of
+from d2it.params import Params, load
+
+SHORTEST, LONGEST = 3.0, 30.0  # seconds between two looks at the queue, which cost a second of CPU each
+PATIENCE = 8  # looks without a worker before workers are started again
+RESTARTS = 3
+
+
+@dataclass
+class Progress:
+    """Where experiments stand, by identity; and who has given up on which."""
+
+    wanted: tuple[Experiment, ...]
+    names: dict[str, str] = field(default_factory=dict)  # identity -> name under which it exists
+    states: dict[str, State] = field(default_factory=dict)
+
+    def look(self, root: Path, tasks: Iterable[Task]) -> None:
+        """Take over what DVC knows."""
+        self.states = {experiment.identity: "missing" for experiment in self.wanted}
+        self.names = {experiment.identity: experiment.name for experiment in self.wanted}
+        found: list[tuple[str, State]] = [(task.name, task.state) for task in tasks]
+        # A task that failed once and was queued again is there twice: what is under way counts, then what is done
+        found.sort(key=lambda one: one[1] != "failed")
+        for name, state in [*found, *((name, "done") for name in known.done(root))]:
+            if identity_of(name) in self.states:
+                self.names[identity_of(name)], self.states[identity_of(name)] = name, state
+
+    def of(self, *states: State) -> list[str]:
+        """Names of the experiments in one of these states."""
+        return [self.names[identity] for identity, state in self.states.items() if state in states]
+
+    def line(self, seconds: float) -> str:
+        """All in one line."""
+        parts = [f"{len(self.of('done'))} of {len(self.wanted)} done"]
+        running = self.of("running")
+        parts += [f"running: {', '.join(running)}"] if running else []
+        states: tuple[State, ...] = ("queued", "failed", "missing")
+        parts += [f"{len(self.of(state))} {state}" for state in states if self.of(state)]
+        return f"{'; '.join(parts)} ({seconds / 60:.0f} min)"
+
+
+def run(plans: Sequence[Plan], root: Path, jobs: int, only: Sequence[str] = (), dry_run: bool = False) -> int:
+    """Run what is missing of some tables, the failed included; returns 0 if nothing has failed.
+
+    Args:
+        plans: what is wanted.
+        root: the repository's.
+        jobs: experiments at a time.
+        only: labels of settings or names of experiments; all if empty.
+        dry_run: print dvc's commands, and do nothing.
+
+    Raises:
+        StageError: dvc does not do what it is asked.
+        ParamsError: params.yaml, in which dvc makes the changes, is wrong.
+    """
+    workspace = load(root / "params.yaml")
+    for plan in plans:
+        for row in plan.rows:
+            if row.refused:
+                print(f"{plan.table.name}: {row.label}: left out with preset {plan.base}: {row.refused}")
+    wanted = _wanted(plans, only)
+    progress, queue = Progress(wanted), known.queue(root)
+    progress.look(root, queue.tasks)
+    todo = [one for one in wanted if progress.states[one.identity] in ("missing", "failed")]
+    print(
+        f"{len(wanted)} experiments: {len(wanted) - len(todo)} exist or are under way, {len(todo)} to run", flush=True
+    )
+    if dry_run:
+        for one in todo:
+            print(shlex.join(["dvc", *known.add_command(one.name, one.overrides(workspace))]))
+        if todo:
+            print(f"dvc queue start --jobs {jobs}")
+        return 0
+    _add(root, todo, queue.tasks, workspace)
+    if todo or progress.of("queued", "running"):
+        known.dvc(root, "queue", "start", "--jobs", str(jobs))
+        try:
+            _wait(root, progress, jobs)
+        except KeyboardInterrupt:
+            print("\nNobody waits, but DVC's workers go on; the same command waits again. dvc queue kill --help",
+                  file=sys.stderr)  # fmt: skip
+            return 130
+    failed = progress.of("failed", "missing", "queued", "running")
+    for name in failed:
+        print(f"failed: {name}; why: dvc queue logs {name}; the same command runs it again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _wanted(plans: Sequence[Plan], only: Sequence[str]) -> tuple[Experiment, ...]:
+    chosen: dict[str, Experiment] = {}
+    for plan in plans:
+        labels = {e.identity: row.label for row in plan.rows for e in row.experiments}
+        for one in plan.experiments:
+            if not only or labels[one.identity] in only or one.name in only:
+                chosen.setdefault(one.identity, one)
+    return tuple(chosen.values())
+
+
+def _add(root: Path, todo: Sequence[Experiment], tasks: Sequence[Task], workspace: Params) -> None:
+    for number, one in enumerate(todo, 1):
+        for task in tasks:
+            if task.name == one.name and task.state == "failed":
+                known.dvc(root, "queue", "remove", task.id)
+        known.dvc(root, *known.add_command(one.name, one.overrides(workspace)))
+        print(f"queued {number} of {len(todo)}: {one.name}", flush=True)
+
+
+def _wait(root: Path, progress: Progress, jobs: int) -> None:
+    """Until no experiment is queued or runs, however long that takes; a line whenever something changes."""
+    before: dict[str, State] = {}
+    began, alone, restarts = time.monotonic(), 0, 0
+    while True:
+        queue = known.queue(root)
+        progress.look(root, queue.tasks)
+        seconds = time.monotonic() - began
+        if progress.states != before:
+            before = dict(progress.states)
+            print(progress.line(seconds), flush=True)
+        if not progress.of("queued", "running"):
+            return
+        alone = 0 if queue.workers else alone + 1
+        if alone >= PATIENCE:  # the workers were killed, or the machine was started anew
+            if restarts == RESTARTS:
+                print("DVC's workers end without working; see .dvc/tmp/exps/celery and dvc queue status",
+                      file=sys.stderr)  # fmt: skip
+                return
+            restarts, alone = restarts + 1, 0
+            known.dvc(root, "queue", "start", "--jobs", str(jobs))
+        time.sleep(min(LONGEST, max(SHORTEST, seconds / 20)))
