@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal
 
 from stages.errors import StageError
@@ -17,9 +18,11 @@ def find_target() -> Target:
     """What D2IT_CLUSTER says; without it 'slurm' where SLURM answers, else 'local'.
 
     Raises:
-        StageError: D2IT_CLUSTER is something else, or asks for a SLURM that is not installed.
+        StageError: D2IT_CLUSTER is something else, or asks for a SLURM that is not installed or configured.
     """
-    asked = os.environ.get("D2IT_CLUSTER", "")
+    asked, conf = os.environ.get("D2IT_CLUSTER", ""), os.environ.get("SLURM_CONF")
+    if conf and asked in ("", "slurm") and not Path(conf).exists():
+        raise StageError(f"SLURM_CONF = {conf!r}: no such file; SLURM's programs would retry for a minute")
     has_sbatch = shutil.which("sbatch") is not None
     if asked == "slurm" and not has_sbatch:
         raise StageError("D2IT_CLUSTER = 'slurm': there is no sbatch on PATH; use 'local', or a machine of the cluster")

@@ -31,9 +31,14 @@ def main(folder: Path, logs: Path) -> int:
     rank, attempt = environment.global_rank, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     order = json.loads(files.order.read_text(encoding="utf-8"))
     os.environ.update(order["environment"])
-    stop, began = Stop(), time.time()
+    stop, came, began = Stop(), set[int](), time.time()
+
+    def ask(number: int, _: object) -> None:
+        came.add(number)
+        stop.ask(number)
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-        signal.signal(number, lambda number, _: stop.ask(number))
+        signal.signal(number, ask)
     if rank == 0:
         os.environ["D2IT_PROGRESS"] = str(files.progress)
         files.attempt.write_text(str(attempt), encoding="utf-8")
@@ -46,8 +51,8 @@ def main(folder: Path, logs: Path) -> int:
         code = 0
     except Stopped as stopped:
         print(f"stopped by {signal.Signals(stopped.number).name}", file=sys.stderr, flush=True)
-        if stopped.number != signal.SIGUSR2:
-            return 128 + stopped.number  # not the job's last word: SLURM may requeue it
+        if stopped.number != signal.SIGUSR2 or signal.SIGTERM in came:  # preempted, SLURM sends both
+            return 128 + signal.SIGTERM  # not the job's last word: SLURM may requeue it
         code = _requeue(order, environment.job_id, rank, began)
     except ValueError as error:
         if not is_users(error):
@@ -94,6 +99,7 @@ def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int
         print("saved; asking SLURM to requeue the job", flush=True)
         done = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
+            time.sleep(FENCE_SECONDS)  # a TERM that is on its way ends this process here: SLURM requeues it by itself
             print(f"scontrol requeue: {done.stderr.strip()}", file=sys.stderr, flush=True)
             return 128 + signal.SIGUSR2
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
