@@ -44,6 +44,15 @@ def test_dit_xl_2_has_the_published_count_of_parameters() -> None:
         assert round(parameters(dit(SIZES["XL"], 2)) * 1e6) == 675_129_632 - 256 * 1152
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_training_at_half_fine_keeps_less_than_dit_on_all_codes(rows: dict[str, Row], size: str) -> None:
+    ours, dense = rows[f"D²iT-{size}"].memory, rows[f"DiT-{size}/1"].memory
+    assert ours is not None
+    assert dense is not None
+    assert ours.kept < dense.kept / 2
+    assert ours.checkpointed < ours.kept / 3
+
+
 def test_counting_needs_no_weights_and_no_data() -> None:
     with torch.device("meta"):
         model = content_transformer(SIZES["B"])
