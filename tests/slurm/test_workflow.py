@@ -56,7 +56,7 @@ def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lo
     assert status.count("Success") == 4, "\n".join(logs)
     assert not any("database is locked" in log for log in logs)
     found = w.runs()
-    parents = [run for run in found if run.data.tags.get("dvc.experiment", "workspace") != "workspace"]
+    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     assert len({run.data.tags["dvc.experiment"] for run in parents}) == 4
     assert len({run.data.params["content.learning_rate"] for run in parents}) == 4
     for parent in parents:
