@@ -5,13 +5,14 @@ Scratch folders, jobs and MLflow runs are found by it, so that an experiment nev
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from d2it.params import load
-from stages.dag import Definition, definition
+from stages.dag import definition
 from stages.errors import StageError
 from stages.root import find_root
 
@@ -34,8 +35,45 @@ def stage_key(name: str) -> str:
         "cmd": stage.cmd,
         "params": {key: _value(values, key, name) for key in stage.params},
         "deps": {path: recorded.get(path) or _input_md5(path, name) for path in stage.deps},
-        "source": _source_stamp(stage, values["data"]["source"]),
+        "source": _source_stamp(stage.params, values["data"]["source"]),
     }
+    return _hash(parts)
+
+
+def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, str]:
+    """Key by name of each stage whose result a dvc.lock holds for these params: what `stage_key` gave when it ran.
+
+    A stage that is recorded with other params, or with inputs that are no more made so, is left out.
+
+    Args:
+        values: params.yaml as JSON values, checked.
+        lock: content of the dvc.lock.
+    """
+    keys: dict[str, str] = {}
+    made: dict[str, str] = {}  # md5 of the outputs of stages that are up to date
+    waiting = dict(lock.get("stages", {}))
+    while waiting:
+        ready = [
+            name
+            for name, entry in waiting.items()
+            if all(made.get(d["path"]) == d["md5"] for d in entry["deps"] if d["path"].startswith("outputs/"))
+        ]
+        for name in ready:
+            entry = waiting.pop(name)
+            params = {key: _value(values, key, name) for key in entry.get("params", {}).get("params.yaml", {})}
+            if params != entry.get("params", {}).get("params.yaml", {}):
+                continue
+            deps = {dep["path"]: dep["md5"] for dep in entry["deps"]}
+            source = _source_stamp(params, values["data"]["source"])
+            parts = {"stage": name, "cmd": entry["cmd"], "params": params, "deps": deps, "source": source}
+            keys[name] = _hash(parts)
+            made |= {out["path"]: out["md5"] for out in entry.get("outs", [])}
+        if not ready:
+            break
+    return keys
+
+
+def _hash(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -85,13 +123,13 @@ def _input_md5(path: str, name: str) -> str:
         raise StageError(f"dvc.yaml: stages.{name}.deps: {path}: no such file or folder") from None
 
 
-def _source_stamp(stage: Definition, source: str) -> str | None:
+def _source_stamp(params: Iterable[str], source: str) -> str | None:
     """md5 of the names, sizes and times of the user's image files, for the stage that reads them; None if it has none.
 
     Not of their contents: a launcher must not read a terabyte.
     """
     path = find_root() / Path(source).expanduser()
-    if not ("data" in stage.params or "data.source" in stage.params) or not path.exists():
+    if not {"data", "data.source"} & set(params) or not path.exists():
         return None
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]

@@ -8,18 +8,17 @@ hash of name, baseline and all params, so processes that know nothing of each ot
 import hashlib
 import json
 import os
+import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from d2it.params import Params
-from stages.dag import Definition, definitions
-from stages.key import stage_key
 
 WORKSPACE = "workspace"
+CODE = ("d2it", "stages", "slurm", "params.yaml", "dvc.yaml")  # as slurm/frozen.py copies it
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,14 @@ class Parent:
     def here(cls, params: Params) -> "Parent":
         """The experiment that this process belongs to, from its environment and folder."""
         name = os.environ.get("DVC_EXP_NAME") or WORKSPACE
-        baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
+        return cls.of(name, os.environ.get("DVC_EXP_BASELINE_REV", ""), params, git_commit())
+
+    @classmethod
+    def of(cls, name: str, baseline: str, params: Params, commit: str) -> "Parent":
+        """An experiment that ran, or could have run, anywhere."""
         flat = flatten(params.model_dump(mode="json"))
         text = json.dumps([name, baseline, flat], sort_keys=True)
-        tags = {"dvc.experiment": name, "dvc.baseline": baseline, "git.commit": git_commit()}
+        tags = {"dvc.experiment": name, "dvc.baseline": baseline, "git.commit": commit}
         return cls(
             identity=hashlib.sha256(text.encode()).hexdigest()[:32],
             name=name,
@@ -62,15 +65,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def git_commit() -> str:
-    """Commit of the running code: what the launcher says of a frozen copy, else what this folder has checked out."""
+def git_commit(folder: Path = Path()) -> str:
+    """Commit of the running code: what the launcher says of a frozen copy, else what `folder` has checked out."""
     if "D2IT_GIT_COMMIT" in os.environ:
         return os.environ["D2IT_GIT_COMMIT"]
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
+    return git(folder, "rev-parse", "--verify", "--quiet", "HEAD").strip()
 
 
 def data_fingerprint(outputs: Path = Path("outputs")) -> str:
@@ -81,33 +80,24 @@ def data_fingerprint(outputs: Path = Path("outputs")) -> str:
         return ""
 
 
-def keys_of_others(stage: str) -> dict[str, str]:
-    """Keys, with the present params and files, of the stages that do not depend on `stage`.
+def own_diff() -> str:
+    """What the running code, params and pipeline differ from their commit by, without passwords; empty if in nothing.
 
-    One that cannot be computed is left out, and so are those downstream: their inputs are not there yet.
+    A job has it in a file, `dirty.diff`, written with the copy of the code that it runs.
     """
-    keys: dict[str, str] = {}
+    frozen = Path("dirty.diff")
     try:
-        known = definitions()
-        for name in set(known) - downstream(stage, known) - {stage}:
-            keys[name] = stage_key(name)
-    except Exception as error:  # for a link on a page no stage may fail
-        print(f"tracking: links to other stages are incomplete: {error}", file=sys.stderr)
-    return keys
+        text = frozen.read_text(encoding="utf-8") if frozen.exists() else git(Path(), "diff", "HEAD", "--", *CODE)
+    except OSError:
+        return ""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
-def downstream(stage: str, known: Mapping[str, Definition]) -> set[str]:
-    """Stages that read `outputs/<stage>/`, or what is made from it."""
-    found: set[str] = set()
-    new = {stage}
-    while new:
-        folders = [Path("outputs", name) for name in new]
-        readers = {
-            name
-            for name, one in known.items()
-            for dep in map(Path, one.deps)
-            if any(dep == folder or folder in dep.parents for folder in folders)
-        }
-        new = readers - found
-        found |= new
-    return found
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints; empty if it fails."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=False
+        ).stdout
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from stages.journal import Journal, Record
+from stages.journal import Journal, Record, now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,6 +118,17 @@ class Store:
         )
         return runs[0] if runs else None
 
+    def parents(self) -> "list[Run]":
+        """The parent runs of all experiments."""
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], "tags.`d2it.identity` != ''", page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
     def parent(self, parent: Record) -> "Run":
         """The parent run of an experiment, made if need be, with its params and tags."""
         run = self.newest(f"tags.`d2it.identity` = '{parent['identity']}'")
@@ -155,6 +166,16 @@ class Store:
         """Send points, in order."""
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def sum_hours(self, parent_id: str) -> None:
+        """`gpu_hours` and `cpu_hours` of a parent: of all its stages, wherever and for whomever they ran."""
+        from mlflow.entities import Metric
+
+        metrics = self.client.get_run(parent_id).data.metrics
+        for total in ("gpu_hours", "cpu_hours"):
+            hours = [value for name, value in metrics.items() if name.endswith(f".{total}")]
+            if hours and metrics.get(total) != sum(hours):
+                self.log(parent_id, [Metric(total, sum(hours), now(), 0)])
 
     def _add(self, run: "Run", tags: Mapping[str, str]) -> None:
         for key, value in tags.items():

@@ -28,9 +28,12 @@ from stages import journal as journals
 from stages.delivery import Delivery
 from stages.errors import StageError
 from stages.journal import Journal
-from stages.parent import Parent, data_fingerprint, keys_of_others
+from stages.links import keys_here, settle
+from stages.parent import Parent, data_fingerprint, own_diff
+from stages.placement import Placement
 from stages.root import find_root
-from stages.store import Store, redacted, split_credentials, tracking_uri
+from stages.store import Store, quiet_mlflow, redacted, split_credentials, tracking_uri
+from stages.system import Watch
 
 INTERVAL = 5.0  # seconds between two batches
 LONGEST_PAUSE = 60.0  # seconds between two tries while MLflow is away
@@ -44,14 +47,16 @@ def _say(line: str) -> None:
 class Tracker:
     """One run of one stage, as MLflow will see it. A context manager; nothing it does fails or delays the stage."""
 
-    def __init__(self, stage: str, root: Path, journal: Journal | None) -> None:
+    def __init__(self, stage: str, root: Path, params: Params, journal: Journal | None, gpus: int) -> None:
         self._stage = stage
         self._root = root
+        self._params = params
         self._journal = journal
         self._closing = threading.Event()
         self._sent = False
         self._silent: set[str] = set()
         self._on_term: Any = None
+        self._watch = Watch(gpus, lambda numbers: self._append("system", {"numbers": numbers}))
         self._thread = threading.Thread(target=self._send, name="tracking", daemon=True)
 
     @classmethod
@@ -66,14 +71,14 @@ class Tracker:
         """
         parent = Parent.here(params)
         header = {"stage": stage, "key": key, "parent": parent.record()}
-        start = {"host": os.uname().nodename, "slurm_job_id": os.environ.get("SLURM_JOB_ID", "")}
+        placement = Placement.here()
         journal = None
         try:
             journal = Journal.open(root, f"{stage}-{key[:16]}-{parent.identity[:8]}", header)
-            journal.append("start", start)
+            journal.append("start", placement.record())
         except OSError as error:
             _say(f"this run is not recorded: {error}")
-        return cls(stage, root, journal)
+        return cls(stage, root, params, journal, placement.gpus_here)
 
     def report(
         self, step: int, numbers: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None
@@ -99,13 +104,22 @@ class Tracker:
                 self._say_once(f"a picture is not recorded: {error}")
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """Record the stage's final numbers, `<stage>.<metric>`, on its run and on the parent."""
-        self._append("final", {"numbers": _floats(metrics)})
+        """Record the stage's final numbers, `<stage>.<metric>`, on its run and on the parent, and what it has made."""
+        folder, sizes, tags = Path("outputs", self._stage), {}, {}
+        if any(folder.glob("*.safetensors")):
+            from stages import made  # imports torch, as a stage that has a model did
+
+            try:
+                sizes, tags = made.sizes(self._stage, folder, self._params), made.hashes(folder)
+            except Exception as error:
+                _say(f"sizes and hashes are not recorded: {error}")
+        self._append("final", {"numbers": _floats(sizes | dict(metrics)), "tags": tags})
         self._note_data()  # now there, if this was `prepare`
 
     def __enter__(self) -> "Tracker":
         if self._journal:
             self._thread.start()
+            self._watch.start()
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             self._on_term = signal.signal(signal.SIGTERM, _exit_on_term)
         return self
@@ -115,6 +129,8 @@ class Tracker:
     ) -> None:
         if self._on_term is not None:
             signal.signal(signal.SIGTERM, self._on_term)
+        if self._journal:
+            self._watch.stop()
         self._append("end", {"status": _status(error)})
         self._closing.set()
         if not self._journal:
@@ -138,6 +154,16 @@ class Tracker:
         if fingerprint:
             self._append("parent", {"tags": {"data.fingerprint": fingerprint}, "keys": {}})
 
+    def _note_origin(self) -> None:
+        try:
+            diff, keys = own_diff(), keys_here(self._params)
+        except Exception as error:
+            self._say_once(f"where this run comes from is not recorded: {error}")
+            return
+        if diff:
+            self._append("diff", {"text": diff})
+        self._append("parent", {"tags": {}, "keys": {name: key for name, key in keys.items() if name != self._stage}})
+
     def _say_once(self, line: str) -> None:
         if line not in self._silent:
             self._silent.add(line)
@@ -147,7 +173,7 @@ class Tracker:
         """The thread: send what is new, wait, again; one last time when the stage has ended."""
         assert self._journal is not None
         self._note_data()
-        self._append("parent", {"tags": {}, "keys": keys_of_others(self._stage)})
+        self._note_origin()
         delivery, pause, others = None, INTERVAL, True
         while not self._sent:
             last_time = self._closing.is_set()
@@ -157,6 +183,7 @@ class Tracker:
                 if delivery.send():
                     self._journal.delete()
                     self._sent = True
+                    settle(delivery.store)
                 pause = INTERVAL
                 if others:
                     others = False
@@ -209,18 +236,25 @@ def sync(root: Path) -> int:
     return done
 
 
-def ui_command(root: Path, port: int) -> list[str]:
-    """The command that serves the store of the repository at `root` on 127.0.0.1."""
-    store = ["--backend-store-uri", tracking_uri(root), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "ui", *store, "--host", "127.0.0.1", "--port", str(port)]
+def ui_command(host: str, port: int) -> list[str]:
+    """The command that serves the store which `ui_environment` names; no password is in it, where `ps` shows it."""
+    return [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", host, "--port", str(port)]
+
+
+def ui_environment(root: Path) -> dict[str, str]:
+    """Variables for `ui_command`: the store of the repository at `root`."""
+    quiet_mlflow()
+    idle = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven idle processes, for GenAI only
+    return idle | os.environ | {"MLFLOW_BACKEND_STORE_URI": tracking_uri(root)}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """`python -m stages.tracking sync|ui`."""
     parser = argparse.ArgumentParser(prog="python -m stages.tracking", description="The MLflow store of this project.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("sync", help="send what stages could not send")
-    ui = commands.add_parser("ui", help="serve the store on 127.0.0.1")
+    commands.add_parser("sync", help="send what stages could not send, and link what DVC took from its cache")
+    ui = commands.add_parser("ui", help="serve the store, on 127.0.0.1 unless asked otherwise")
+    ui.add_argument("--host", default="127.0.0.1")
     ui.add_argument("--port", type=int, default=5000)
     chosen = parser.parse_args(arguments)
     try:
@@ -228,23 +262,22 @@ def main(arguments: list[str] | None = None) -> int:
     except StageError as error:
         _say(str(error))
         return 1
-    uri = tracking_uri(root)
-    if chosen.command == "ui":
-        if uri.startswith("http"):
-            print(f"The store is a server: open {split_credentials(uri)[0]}")
-            return 0
-        Store.connect(root)  # a fresh store gets its tables here, not in the server's worker
-        print(f"Open http://127.0.0.1:{chosen.port} (Ctrl-C ends it)", flush=True)
-        os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven idle processes, for GenAI only
-        command = ui_command(root, chosen.port)
-        os.execv(command[0], command)
+    os.chdir(root)
     began = time.monotonic()
     try:
-        done = sync(root)
+        done, linked = sync(root), settle(Store.connect(root))  # a fresh store gets its tables here, not in a worker
     except Exception as error:
         _say(f"MLflow: {_reason(error, root)}; nothing is lost, try again later")
         return 1
-    print(f"{done} runs sent in {time.monotonic() - began:.1f} s")
+    print(f"{done} runs sent, {linked} experiments linked in {time.monotonic() - began:.1f} s", flush=True)
+    if chosen.command == "ui":
+        uri = tracking_uri(root)
+        if uri.startswith("http"):
+            print(f"The store is a server: open {split_credentials(uri)[0]}")
+            return 0
+        print(f"Open http://{chosen.host}:{chosen.port} (Ctrl-C ends it)", flush=True)
+        command = ui_command(chosen.host, chosen.port)
+        os.execve(command[0], command, ui_environment(root))
     return 0
 
 
