@@ -66,7 +66,7 @@ def order_in_words(labels: Sequence[str], ours: Sequence[Summary | None], paper:
     words += f" (Kendall's τ = {tau:.2f})."
     if any(a.n < 2 for _, a, _ in both):
         return f"{words} Some settings have one seed, so what chance does is not known."
-    return f"{words} Of these pairs, {close} differ by less than their spreads together."
+    return f"{words} Closer than their spreads together: {close} of {len(pairs)}."
 
 
 def shape_in_words(shape: Shape, x: Sequence[float | None], ours: Sequence[Summary | None], lower: bool) -> str:

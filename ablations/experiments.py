@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Literal
 
 from stages.errors import StageError
@@ -77,11 +78,16 @@ def _run(root: Path, command: list[str]) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     # dvc's workers start `dvc`, and stages `python`: those of this interpreter
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])
-    try:
-        ended = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        raise StageError(f"{' '.join(command[-4:])}: no answer in {LIMIT:.0f} s") from None
+    # Files, not pipes: `dvc queue start` leaves workers behind, which would hold a pipe open for hours
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        try:
+            ended = subprocess.run(command, cwd=root, env=environment, stdout=out, stderr=err, timeout=LIMIT)
+        except subprocess.TimeoutExpired:
+            raise StageError(f"{' '.join(command[-4:])}: no answer in {LIMIT:.0f} s") from None
+        for file in (out, err):
+            file.seek(0)
+        said, complaint = out.read(), err.read()
     if ended.returncode:
-        last = " ".join((ended.stderr or ended.stdout).split()[-60:])
+        last = " ".join((complaint or said).split()[-60:])
         raise StageError(f"{' '.join(command[:5])} ...: exit code {ended.returncode}: {last}")
-    return ended.stdout
+    return said

@@ -67,6 +67,7 @@ def report(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Page:
     names = [result.name for standing in standings for result in standing.results if result.state == "done"]
     runs = find_runs(root, dict.fromkeys(names))
     blocks: list[Block] = [Paragraph(_opening(chosen, standings))]
+    blocks += [Paragraph(f"Left out: {row.label}, as {row.refused}") for row in chosen.rows if row.refused]
     for metric in table.metrics:
         blocks += _metric(chosen, standings, metric)
     blocks += _curves(standings)
@@ -155,7 +156,7 @@ def _metric(chosen: Plan, standings: Sequence[Standing], metric: Metric) -> list
 
 def _ours(standing: Standing, summary: Summary | None, is_best: bool) -> Words:
     if summary is None:
-        return [f"left out: {standing.row.refused}"] if standing.row.refused else [standing.states()]
+        return [standing.states()]
     older = " †" if any(result.other_code for result in standing.results) else ""
     words: list[Inline] = [Strong(summary.text() + older) if is_best else summary.text() + older]
     if any(result.state != "done" for result in standing.results):

@@ -1,0 +1,49 @@
+"""Words about numbers say what the numbers say."""
+
+import pytest
+
+from ablations.compare import Summary, best, order_in_words, shape_in_words, summarize
+
+A, B, C = Summary(1.0, 0.1, 2), Summary(2.0, 0.1, 2), Summary(2.05, 0.1, 2)
+
+
+def test_spread_is_the_sample_standard_deviation_and_one_seed_has_none() -> None:
+    assert summarize([1.0, 3.0]) == Summary(2.0, pytest.approx(2**0.5), 2)
+    assert summarize([1.0]) == Summary(1.0, None, 1)
+    assert summarize([]) is None
+    assert summarize([23.0, 23.5]).text() == "23.25 ± 0.35 (2 seeds)"  # type: ignore[union-attr]
+
+
+def test_the_best_is_the_lowest_or_highest_of_what_is_there() -> None:
+    assert best([2.0, None, 1.0], lower_is_better=True) == 1.0
+    assert best([2.0, None, 1.0], lower_is_better=False) == 2.0
+    assert best([None], lower_is_better=True) is None
+
+
+def test_an_order_as_in_the_paper_is_said_and_pairs_within_the_spread_are_counted() -> None:
+    words = order_in_words("abc", [A, B, C], [10.0, 11.0, 12.0])
+    assert "in all 3 pairs" in words
+    assert "τ = 1.00" in words
+    assert "spreads together: 1 of 3." in words
+
+
+def test_pairs_the_other_way_round_are_named() -> None:
+    words = order_in_words("abc", [A, B, C], [11.0, 10.0, 12.0])
+    assert "2 of 3" in words
+    assert "other way round: a and b" in words
+
+
+def test_missing_numbers_make_no_order() -> None:
+    assert "too few" in order_in_words("ab", [A, None], [1.0, 2.0])
+    assert "one seed" in order_in_words("ab", [A, Summary(3.0, None, 1)], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(("means", "where"), [([3, 1, 2], "in between"), ([1, 2, 3], "an end")])
+def test_a_best_in_between_is_told_from_one_at_an_end(means: list[float], where: str) -> None:
+    words = shape_in_words("best in between", [0.1, 0.5, 0.9], [Summary(m, None, 1) for m in means], lower=True)
+    assert words.endswith(f"{where}.")
+
+
+def test_a_falling_curve_falls_in_all_steps_whatever_the_order_of_rows() -> None:
+    words = shape_in_words("falls", [0.9, 0.1, 0.5], [Summary(m, None, 1) for m in (1.0, 3.0, 2.0)], lower=True)
+    assert "2 of 2 steps." in words
