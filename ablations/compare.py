@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ablations.tables import Shape
 
+NARROW = "\u00a0"  # no line break here
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -18,10 +20,9 @@ class Summary:
     n: int
 
     def text(self) -> str:
-        """'23.1 ± 0.4 (2 seeds)'."""
-        seeds = "1 seed" if self.n == 1 else f"{self.n} seeds"
-        spread = "" if self.spread is None else f" ± {number(self.spread, self.mean)}"
-        return f"{number(self.mean)}{spread} ({seeds})"
+        """'23.10 ± 0.40 (n = 2)', on two lines where the page is narrow."""
+        spread = "" if self.spread is None else f"{NARROW}±{NARROW}{number(self.spread, self.mean)}"
+        return f"{number(self.mean)}{spread} (n{NARROW}={NARROW}{self.n})"
 
 
 def number(value: float, like: float | None = None) -> str:

@@ -111,7 +111,7 @@ def _opening(chosen: Plan, standings: Sequence[Standing]) -> Words:
     words.append("all experiments done. " if done == len(results) else f"{done} of {len(results)} experiments done. ")
     if any(result.other_code for result in results):
         words.append("Some were made by code that has changed since (†). ")
-    words.append("± is the standard deviation over seeds, n - 1 in its denominator. ")
+    words.append("± is the standard deviation over n seeds, n - 1 in its denominator. ")
     if chosen.preset == DEMO:
         words.append("The demo is far smaller and its extractor has random weights: compare the order of settings, "
                      "not the numbers. ")  # fmt: skip

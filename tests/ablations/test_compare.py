@@ -11,7 +11,7 @@ def test_spread_is_the_sample_standard_deviation_and_one_seed_has_none() -> None
     assert summarize([1.0, 3.0]) == Summary(2.0, pytest.approx(2**0.5), 2)
     assert summarize([1.0]) == Summary(1.0, None, 1)
     assert summarize([]) is None
-    assert summarize([23.0, 23.5]).text() == "23.25 ± 0.35 (2 seeds)"  # type: ignore[union-attr]
+    assert summarize([23.0, 23.5]).text().replace("\u00a0", " ") == "23.25 ± 0.35 (n = 2)"  # type: ignore[union-attr]
 
 
 def test_the_best_is_the_lowest_or_highest_of_what_is_there() -> None:

@@ -40,7 +40,7 @@ def page(half: HandMade) -> str:
 
 def row(page: str, label: str) -> list[str]:
     line = next(line for line in page.splitlines() if line.startswith(f"| {label} |"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
+    return [cell.strip().replace("\u00a0", " ") for cell in line.strip("|").split("|")]
 
 
 def test_the_preset_and_the_seeds_are_those_that_were_run(page: str) -> None:
@@ -49,16 +49,16 @@ def test_the_preset_and_the_seeds_are_those_that_were_run(page: str) -> None:
 
 def test_ours_stand_beside_the_papers_with_the_difference_to_the_best(page: str) -> None:
     assert row(page, "without RefineNet") == [
-        "without RefineNet", "0.3100 ± 0.0141 (2 seeds)", "+0.1100", "27.62", "+5.51",
+        "without RefineNet", "0.3100 ± 0.0141 (n = 2)", "+0.1100", "27.62", "+5.51",
     ]  # fmt: skip
-    assert row(page, "8") == ["8", "**0.2000 (1 seed)**; 1 missing", "best", "23.56", "+1.45"]
+    assert row(page, "8") == ["8", "**0.2000 (n = 1)**; 1 missing", "best", "23.56", "+1.45"]
 
 
 def test_missing_refused_and_outdated_cells_say_so(page: str) -> None:
     assert row(page, "2")[1] == "2 missing"
     assert row(page, "16")[1] == "left out"
     assert "Left out: 16, as refinenet.window = 16: must divide the latent grid" in page
-    assert row(page, "4")[1] == "0.2500 (1 seed) †; 1 missing"
+    assert row(page, "4")[1] == "0.2500 (n = 1) †; 1 missing"
     assert "code that has changed since (†)" in page
 
 
@@ -100,7 +100,7 @@ def test_a_table_of_which_nothing_was_run_has_a_page(half: HandMade) -> None:
 def test_an_experiment_of_another_table_counts(half: HandMade) -> None:
     depth = next(table for table in TABLES if table.name == "depth")
     page = markdown(report(depth, half.folder, "demo", 1))
-    assert "0.2000 (1 seed)" in row(page, "4+2")[1]
+    assert "0.2000 (n = 1)" in row(page, "4+2")[1]
 
 
 def test_names_end_in_what_the_repository_holds(half: HandMade) -> None:

@@ -1,0 +1,117 @@
+"""Real experiments in DVC's queue, at their smallest."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from ablations import experiments
+from ablations.page import markdown
+from ablations.plan import Experiment, plan
+from ablations.report import report
+from ablations.run import run
+from ablations.tables import TABLES
+from tests.imports import ROOT
+from tests.pipeline import Repository, smallest_params
+
+WINDOW = next(table for table in TABLES if table.name == "window")
+ONLY = ("without RefineNet", "2")
+
+
+def test_a_dry_run_prints_the_commands_of_dvc_and_queues_nothing() -> None:
+    command = [sys.executable, "-m", "ablations", "run", "window", "--preset", "demo", "--only", "4", "--dry-run"]
+    before = experiments.queue(ROOT).tasks
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    commands = [line for line in said if line.startswith("dvc ")]
+    assert [line.partition(" window-4-")[0] for line in commands[:2]] == ["dvc exp run --queue --name"] * 2
+    assert commands[0].endswith("-S refinenet.window=4")
+    assert commands[-1] == "dvc queue start --jobs 1"
+    assert said[0].startswith("window: 16: left out with preset demo: refinenet.window = 16: must divide")
+    assert experiments.queue(ROOT).tasks == before
+
+
+class Ran:
+    """A repository in which two settings ran side by side with an experiment whose images are not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.repository = Repository(folder)
+        values = smallest_params()
+        (folder / "presets" / "smallest.yaml").write_text(yaml.safe_dump(values))
+        values["data"] |= {"source": "data/photos", "labels": "none"}
+        (folder / "presets" / "photos.yaml").write_text(yaml.safe_dump(values))
+        self.repository.commit()
+        self.folder = folder
+        self.good = plan(WINDOW, folder, "smallest", 1)
+        self.broken = plan(WINDOW, folder, "photos", 1)
+        self.code = self.run()
+
+    def run(self) -> int:
+        """`python -m ablations run`, of both presets at once."""
+        names = [self.of("smallest", label).name for label in ONLY] + [self.of("photos", "2").name]
+        return run([self.good, self.broken], self.folder, jobs=2, only=names)
+
+    def of(self, preset: str, label: str) -> Experiment:
+        """An experiment."""
+        rows = (self.good if preset == "smallest" else self.broken).rows
+        return next(row.experiments[0] for row in rows if row.label == label)
+
+    def jobs(self, stage: str) -> int:
+        """How often a stage has been a job."""
+        return len(list((self.folder / ".d2it" / "logs").glob(f"{stage}-*/*")))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("D2IT_CLUSTER", "local")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield Ran(tmp_path_factory.mktemp("ablations"))
+
+
+@pytest.mark.slow
+def test_a_failed_experiment_does_not_stop_the_others(ran: Ran) -> None:
+    assert ran.code == 1
+    assert sorted(experiments.done(ran.folder)) == sorted(ran.of("smallest", label).name for label in ONLY)
+    failed = [task.name for task in experiments.queue(ran.folder).tasks if task.state == "failed"]
+    assert failed == [ran.of("photos", "2").name]
+
+
+@pytest.mark.slow
+def test_stages_that_experiments_share_ran_once(ran: Ran) -> None:
+    assert (ran.jobs("train_dvae"), ran.jobs("train_grain"), ran.jobs("train_content")) == (1, 1, 2)
+
+
+@pytest.mark.slow
+def test_the_report_has_numbers_links_and_samples_of_what_is_there(ran: Ran) -> None:
+    page = report(WINDOW, ran.folder, "smallest", 1)
+    text = markdown(page)
+    assert "2 of 3 experiments done" in text
+    assert text.count("(n\u00a0=\u00a01)") == 2
+    assert text.count("[MLflow](http://127.0.0.1:5000/#/experiments/") == 2
+    assert "#/compare-runs?runs=%5B%22" in text
+    assert "samples-2.png" in text
+    assert "| 4 | 1 missing |" in text
+    assert "1 failed" in markdown(report(WINDOW, ran.folder, "photos", 1))
+
+
+@pytest.mark.slow
+def test_run_again_runs_the_failed_one_alone_and_then_nothing(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = ran.folder / "data" / "photos"
+    photos.mkdir(parents=True)
+    g = np.random.default_rng(0)
+    for i in range(64):
+        Image.fromarray(g.integers(0, 256, (48, 48, 3), np.uint8)).save(photos / f"{i}.png")
+    assert ran.run() == 0
+    assert "3 experiments: 2 exist or are under way, 1 to run" in capsys.readouterr().out
+    assert ran.of("photos", "2").name in experiments.done(ran.folder)
+    contents = ran.jobs("train_content")
+    assert contents == 3
+    assert ran.run() == 0
+    assert "3 exist or are under way, 0 to run" in capsys.readouterr().out
+    assert ran.jobs("train_content") == contents
