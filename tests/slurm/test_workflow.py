@@ -1,7 +1,6 @@
 """All stages, and queued experiments, on a real SLURM of two nodes."""
 
 import hashlib
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,7 +47,7 @@ def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lo
 ) -> None:
     w = Workflow(tmp_path / "repository", prepared.folder, cluster, {})
     w.run("exp", "run", "--queue", "-S", "content.learning_rate=0.001,0.002,0.003,0.004")
-    w.run("queue", "start", "-j", "2")
+    w.start_queue(jobs=2)
     done = ("Success", "Failed")
     wait_for(lambda: sum(w.run("queue", "status").count(word) for word in done) == 4, 5 * LIMIT)
     status = w.run("queue", "status")
@@ -70,15 +69,15 @@ def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lo
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_dvc_queue_kill_leaves_nothing_behind(cluster: Cluster, tmp_path: Path, force: list[str]) -> None:
-    repository = Repository(tmp_path / "prepared")
-    w = Workflow(tmp_path / "repository", repository.folder, cluster, {})
-    w.run("exp", "run", "--queue", "--name", "doomed", "-S", "data.train_crops=40000")
-    w.run("queue", "start")
-    wait_for(w.jobs, 2 * LIMIT)
-    wait_for(w.ranks, 2 * LIMIT)
+def test_dvc_queue_kill_ends_the_job_after_it_has_saved(
+    prepared: Repository, cluster: Cluster, tmp_path: Path, force: list[str]
+) -> None:
+    w = Workflow(tmp_path / "repository", prepared.folder, cluster, {})
+    w.run("exp", "run", "--queue", "--name", "doomed", "-S", "content.images=320000")
+    w.start_queue()
+    w.wait_for_training()
     w.run("queue", "kill", *force, "doomed")
     wait_for(lambda: not w.jobs(), 2 * LIMIT)
     wait_for(lambda: not w.ranks())
-    launchers = subprocess.run(["pgrep", "-f", "-m", "slurm prepare"], capture_output=True, text=True, check=False)
-    assert str(w.folder) not in launchers.stdout
+    (log,) = w.folder.glob(".d2it/logs/train_content-*/*_0_log.out")
+    assert f"stopped after step {w.newest_step()} " in log.read_text()

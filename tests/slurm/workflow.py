@@ -71,6 +71,12 @@ class Workflow:
         assert code == 0, said
         return said
 
+    def start_queue(self, jobs: int = 1) -> None:
+        """dvc's workers, which live on and would hold a pipe open."""
+        command = [sys.executable, "-m", "dvc", "queue", "start", "-j", str(jobs)]
+        null = subprocess.DEVNULL
+        subprocess.run(command, cwd=self.folder, env=self.environment, stdout=null, stderr=null, check=True)
+
     def weights(self) -> str:
         """sha256 of the content transformer's weights."""
         return hashlib.sha256((self.folder / "outputs" / STAGE / "weights.safetensors").read_bytes()).hexdigest()
