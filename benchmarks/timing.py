@@ -6,7 +6,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -43,14 +43,16 @@ def pick_device() -> torch.device:
     return torch.device("cuda")
 
 
-def arguments(about: str, rounds: int = 5) -> argparse.Namespace:
-    """--json, --rounds and --threads, which all benchmarks have; `rounds` is the default."""
+def arguments(about: str, rounds: int = 5, sizes: Sequence[str] = ()) -> argparse.Namespace:
+    """--json, --rounds and --threads, which all benchmarks have; --sizes where there are any. Values are defaults."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="timed rounds; medians are reported (default %(default)s)"
     )
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
+    if sizes:
+        parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes, help="which (default: all)")
     found = parser.parse_args()
     torch.set_num_threads(found.threads)
     return found
