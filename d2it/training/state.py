@@ -41,14 +41,21 @@ def load_state(updates: Sequence[HasState], ema: EMA[Any] | None, tensors: dict[
     """
     for update in updates:
         put_tensors(update.model, _below(f"{update.name}/model/", tensors), f"checkpoint of {update.name}")
+        parameters = [p for group in update.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, x in _below(f"{update.name}/optimizer/", tensors).items():
             index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = x
+            state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], x)
         groups = update.optimizer.state_dict()["param_groups"]
         update.optimizer.load_state_dict({"state": state, "param_groups": groups})
     if ema is not None:
         put_tensors(ema.model, _below("ema/", tensors), "checkpoint of the averaged weights")
+
+
+def _laid_out_as(parameter: Tensor, x: Tensor) -> Tensor:
+    """A fused optimiser goes through memory: moments read from a file would meet the wrong weights of a channels-last
+    parameter."""
+    return torch.empty_like(parameter).copy_(x) if x.shape == parameter.shape else x
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
