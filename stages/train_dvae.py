@@ -2,19 +2,21 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
-from d2it.data.photos import PhotoBatch, Photos, to_uint8
+from d2it.data.photos import Photos, to_uint8
 from d2it.dvae.discriminator import PatchDiscriminator
 from d2it.dvae.loss import DVAELoss
 from d2it.dvae.measure import latent_scale, reconstruction_psnr
 from d2it.dvae.model import DVAEConfig, DynamicVAE, describe, save_dvae
+from d2it.grain.codes import codes_once
 from d2it.grain.thresholds import entropy_thresholds, grain_maps
 from d2it.seeds import stream_seed
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
-from d2it.training.loop import MicroBatch, Run, Update, train
+from d2it.training.loop import MicroBatch, Run, Update, micro_batches, train
 from d2it.weights import VGG16, locate
 from stages.inputs import fingerprint
 from stages.stage import Stage
@@ -44,27 +46,52 @@ def build(stage: Stage) -> DynamicVAE:
 
 
 class Losses:
-    """The two losses of a micro-batch; the discriminator's sees the reconstructions of the autoencoder's."""
+    """The two losses of a micro-batch; the discriminator's sees the reconstructions of the autoencoder's.
 
-    def __init__(self, losses: DVAELoss, photos: Photos, thresholds: list[float], device: torch.device) -> None:
-        self.losses, self.photos, self.thresholds, self.device = losses, photos, thresholds, device
+    With VQ they keep each step's codes, from which the codebook learns once a step, on all ranks the same.
+    """
+
+    def __init__(self, losses: DVAELoss, photos: Photos, run: Run) -> None:
+        self.losses, self.photos, self.run = losses, photos, run
         self._pairs: dict[int, tuple[Tensor, Tensor]] = {}  # images and reconstructions by micro-batch
+        self._codes: list[Tensor] = []  # VQ: (n_i, z) of this rank's micro-batches of the step
 
-    def maps(self, batch: PhotoBatch) -> Tensor:
-        """Grain maps (B, h, w) of a batch."""
-        return torch.from_numpy(grain_maps(batch.entropy, self.thresholds)).to(self.device)
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) and their grain maps (B, h, w)."""
+        batch = self.photos.take(rows, self.run.device)
+        maps = grain_maps(batch.entropy, self.losses.model.thresholds)
+        return batch.images, torch.from_numpy(maps).to(self.run.device)
 
     def autoencoder(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction, regulariser and, once it has started, the adversarial loss."""
-        batch = self.photos.take(micro.rows, self.device)
-        found = self.losses.autoencoder(batch.images, self.maps(batch), micro.generator, micro.images_seen)
-        self._pairs[micro.number] = (batch.images, found.reconstructions)
+        images, maps = self.batch(micro.rows)
+        found = self.losses.autoencoder(images, maps, micro.generator, micro.images_seen)
+        self._pairs[micro.number] = (images, found.reconstructions)
+        if found.codes is not None:
+            self._codes.append(found.codes)
         return found.loss, found.numbers
 
     def discriminator(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Hinge loss on the pairs that the autoencoder's update left."""
         loss = self.losses.adversary(*self._pairs.pop(micro.number))
         return loss, {"discriminator_loss": loss}
+
+    @torch.no_grad()
+    def start_codebook(self) -> None:
+        """k-means of the first step's codes, before anything meets the codebook; a checkpoint's takes its place."""
+        model = self.losses.model
+        for _, rows in micro_batches(self.run, 0):
+            images, maps = self.batch(rows)
+            self._codes.append(codes_once(model.encode(images, maps).mean, maps, model.copies))
+        self.learn_codebook("start")
+
+    def learn_codebook(self, step: int | str) -> None:
+        """From the step's codes of all ranks, in the order of the micro-batches; named by its step for its seed."""
+        quantizer = self.losses.model.quantizer
+        assert quantizer is not None
+        codes = torch.cat(self.run.ranks.gather(self._codes))
+        self._codes.clear()
+        quantizer.learn(codes, stream_seed(self.run.seed, "codebook", step))
 
 
 def main(stage: Stage) -> dict[str, float]:
@@ -74,13 +101,6 @@ def main(stage: Stage) -> dict[str, float]:
     discriminator = PatchDiscriminator(config.discriminator_channels, config.discriminator_layers).to(stage.device)
     vgg = locate(VGG16, stage.weights) if config.perceptual_weight > 0 else None
     photos = Photos(stage.outputs / "prepare" / "train", p.data.flip)
-    losses = Losses(DVAELoss(config, model, discriminator, vgg), photos, model.thresholds, stage.device)
-    updates = [Update("autoencoder", model, _adam(model), _learning_rate(stage), losses.autoencoder)]
-    if config.adversarial_weight > 0:
-        adversary = _adam(discriminator)
-        start = config.adversarial_start
-        rate = _learning_rate(stage)
-        updates.append(Update("discriminator", discriminator, adversary, rate, losses.discriminator, start))
     run = Run(
         config,
         photos.rows,
@@ -91,6 +111,15 @@ def main(stage: Stage) -> dict[str, float]:
         "train_dvae",
         ranks=stage.ranks,
     )
+    losses = Losses(DVAELoss(config, model, discriminator, vgg), photos, run)
+    rate = config.base_learning_rate * config.batch_size
+    learn = losses.learn_codebook if model.quantizer is not None else None
+    updates = [Update("autoencoder", model, _adam(model), rate, losses.autoencoder, after_step=learn)]
+    if config.adversarial_weight > 0:
+        adversary, start = _adam(discriminator), config.adversarial_start
+        updates.append(Update("discriminator", discriminator, adversary, rate, losses.discriminator, start))
+    if model.quantizer is not None:
+        losses.start_codebook()
     curve = train(updates, run)
     if not stage.leads:
         return {}
@@ -104,10 +133,6 @@ def main(stage: Stage) -> dict[str, float]:
     print(f"validation PSNR {psnr:.2f} dB; each region replaced by its mean colour: {mean_colour:.2f} dB", flush=True)
     found = {"psnr": psnr, "psnr_mean_colour": mean_colour, "latent_scale": model.latent_scale}
     return found | {name: curve[-1][name] for name in ("perplexity", "dead_codes") if name in curve[-1]}
-
-
-def _learning_rate(stage: Stage) -> float:
-    return stage.params.dvae.base_learning_rate * stage.params.dvae.batch_size
 
 
 def _adam(model: torch.nn.Module) -> torch.optim.Adam:

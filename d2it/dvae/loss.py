@@ -9,16 +9,20 @@ from torch import Tensor
 from d2it.dvae.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
 from d2it.dvae.model import DynamicVAE, kl_divergence
 from d2it.dvae.perceptual import PerceptualLoss
-from d2it.grain.codes import copy_codes
+from d2it.grain.codes import codes_once, copy_codes
 from d2it.params import DVAE
 
 
 class AutoencoderLoss(NamedTuple):
-    """The loss to lower, numbers for the curves, and the reconstructions (B, 3, H, W), detached."""
+    """The loss to lower, numbers for the curves, and, detached, the reconstructions (B, 3, H, W) and the codes.
+
+    Codes are (n, z), each once, with VQ: what the codebook learns from; None with KL.
+    """
 
     loss: Tensor
     numbers: dict[str, Tensor]
     reconstructions: Tensor
+    codes: Tensor | None
 
 
 class DVAELoss:
@@ -51,7 +55,9 @@ class DVAELoss:
         noise = torch.randn(posterior.mean.shape, generator=generator, device=images.device)
         latents = posterior.sample(copy_codes(noise, grain_map, model.copies))
         numbers: dict[str, Tensor] = {}
+        codes = None
         if model.quantizer is not None:
+            codes = codes_once(latents.detach(), grain_map, model.copies)
             latents, regularization, numbers = model.quantize(latents, grain_map)
         else:
             kl = kl_divergence(posterior, grain_map, model.copies).mean()
@@ -72,7 +78,7 @@ class DVAELoss:
             loss = loss + self.config.adversarial_weight * share * weight * adversarial
             numbers |= {"adversarial": adversarial.detach(), "adaptive_weight": weight}
         numbers |= {"l1": l1.detach(), "mse": ((images - reconstructions.detach()) ** 2).mean()}
-        return AutoencoderLoss(loss, numbers, reconstructions.detach())
+        return AutoencoderLoss(loss, numbers, reconstructions.detach(), codes)
 
     def adversary(self, images: Tensor, reconstructions: Tensor) -> Tensor:
         """The discriminator's hinge loss on real images and detached reconstructions."""

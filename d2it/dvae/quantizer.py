@@ -5,11 +5,15 @@ from torch import Tensor, nn
 
 COMMITMENT = 0.25
 DECAY = 0.99
-DEAD_BELOW = 2.0  # a code that stands for fewer codes a batch, on average, is replaced by one of the batch
+DEAD_BELOW = 2.0  # a vector that stands for fewer codes a step, on average, is replaced by a code of the step
 
 
 class Quantizer(nn.Module):
-    """Nearest of K codebook vectors, learned by moving averages."""
+    """Nearest of K codebook vectors, learned by moving averages.
+
+    The codebook is frozen but in `learn`, which training calls once a step with the codes of the whole step: all its
+    micro-batches meet one codebook, whose moving average does not know how many ranks there are.
+    """
 
     def __init__(self, latent_channels: int, codebook_size: int) -> None:
         from vector_quantize_pytorch import VectorQuantize  # its import takes seconds, which only VQ should pay
@@ -25,6 +29,9 @@ class Quantizer(nn.Module):
             kmeans_iters=10,
             threshold_ema_dead_code=DEAD_BELOW,
             rotation_trick=False,
+            freeze_codebook=True,
+            sync_codebook=False,  # ranks gather the codes instead, so that each learns all of them in one order
+            sync_kmeans=False,
         )
 
     def forward(self, codes: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -33,9 +40,22 @@ class Quantizer(nn.Module):
         Returns:
             Quantised codes (n, z) with straight-through gradients, the commitment loss, and `perplexity` (1..K) and
             `dead_codes` (share of the codebook unused by this list).
+
+        A codebook that has learned nothing starts from this list, as in `learn`.
         """
         quantized, index, loss = self.quantize(codes[None])
         used = torch.bincount(index.flatten(), minlength=self.codebook_size).double()
         p = used / used.sum()
         numbers = {"perplexity": torch.exp(-torch.xlogy(p, p).sum()), "dead_codes": (used == 0).double().mean()}
         return quantized[0], loss.squeeze(), numbers
+
+    @torch.no_grad()
+    def learn(self, codes: Tensor, seed: int) -> None:
+        """Move the codebook once towards codes (n, z) float32, and replace dead vectors; in training mode.
+
+        A codebook that has learned nothing starts from k-means of these codes. The same codes in the same order and the
+        same seed give the same bytes.
+        """
+        assert self.training, "the library learns in training mode alone"
+        torch.manual_seed(seed)  # the library draws from the global stream
+        self.quantize(codes[None], freeze_codebook=False)

@@ -5,7 +5,7 @@ the result does not depend on how many ranks there are, and gradient accumulatio
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ class Update:
     learning_rate: float
     loss: Callable[[MicroBatch], tuple[Tensor, Mapping[str, Tensor]]]  # mean over the micro-batch, and numbers
     starts_at: int = 0  # images seen
+    after_step: Callable[[int], None] | None = None  # (step), on all ranks, once the optimiser has made its step
 
 
 @dataclass
@@ -90,10 +91,9 @@ def train(updates: list[Update], run: Run) -> Curve:
     with run.ranks.stop.between_steps(), Progress(whole, run.label, start=seen) as progress:
         for step in range(start, config.steps):
             seen = step * config.batch_size
-            rows = batch_rows(run.seed, step, config.batch_size, run.rows)
             for update in updates:
                 if seen >= update.starts_at:
-                    _update(update, run, step, rows, means)
+                    _update(update, run, step, means)
             if run.ema is not None:
                 run.ema.update(updates[0].model)
             progress.update(config.batch_size)
@@ -110,6 +110,14 @@ def train(updates: list[Update], run: Run) -> Curve:
                 print(f"{run.label}: stopped after step {step + 1} ({seen} images)", flush=True)
                 raise Stopped(asked)
     return curve
+
+
+def micro_batches(run: Run, step: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """This rank's share of a step: number of the micro-batch in the step, and its rows (micro_batch,)."""
+    config = run.config
+    rows = batch_rows(run.seed, step, config.batch_size, run.rows)
+    for number in run.ranks.share(config.batch_size // config.micro_batch):
+        yield number, rows[number * config.micro_batch : (number + 1) * config.micro_batch]
 
 
 def save(updates: list[Update], run: Run, step: int, curve: Curve, means: Means) -> None:
@@ -142,20 +150,19 @@ def _crosses(seen: int, batch_size: int, every: int) -> bool:
     return seen // every > (seen - batch_size) // every
 
 
-def _update(update: Update, run: Run, step: int, rows: NDArray[np.int64], means: Means) -> None:
+def _update(update: Update, run: Run, step: int, means: Means) -> None:
     config = run.config
-    micro_batches = config.batch_size // config.micro_batch
+    count = config.batch_size // config.micro_batch
     seen = step * config.batch_size
     update.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=run.device)
-    for number in run.ranks.share(micro_batches):
-        own = rows[number * config.micro_batch : (number + 1) * config.micro_batch]
+    for number, rows in micro_batches(run, step):
         torch.manual_seed(stream_seed(run.seed, update.name, step, number))  # dropout knows only the global stream
         generator = torch.Generator(run.device).manual_seed(stream_seed(run.seed, update.name, step, number, "noise"))
         with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            loss, numbers = update.loss(MicroBatch(number, own, generator, seen))
-        (loss / micro_batches).backward()
-        total += loss.detach() / micro_batches
+            loss, numbers = update.loss(MicroBatch(number, rows, generator, seen))
+        (loss / count).backward()
+        total += loss.detach() / count
         means.add({name: value.detach() for name, value in numbers.items()})
     parameters = [p for p in update.model.parameters() if p.requires_grad]
     run.ranks.sum_gradients(parameters)
@@ -172,4 +179,6 @@ def _update(update: Update, run: Run, step: int, rows: NDArray[np.int64], means:
     for group in update.optimizer.param_groups:
         group["lr"] = rate
     update.optimizer.step()
+    if update.after_step is not None:
+        update.after_step(step)
     means.add({f"{update.name}_gradient_norm": norm, "learning_rate": torch.tensor(rate)})

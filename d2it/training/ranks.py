@@ -47,10 +47,31 @@ class Ranks:
             p.grad.copy_(flat[start : start + p.numel()].view_as(p))
             start += p.numel()
 
+    def gather(self, own: list[Tensor]) -> list[Tensor]:
+        """What each micro-batch has, on all ranks: (n_i, C), another n_i each, in the order of the micro-batches.
+
+        Args:
+            own: of this rank's micro-batches, as `share` deals them out.
+        """
+        if self.size == 1:
+            return own
+        lengths = self._gather(torch.tensor([len(x) for x in own]))  # on the CPU
+        longest = max(int(of_rank.sum()) for of_rank in lengths)
+        flat = torch.cat(own)
+        gathered = self._gather(nn.functional.pad(flat, (0, 0, 0, longest - len(flat))))
+        ranks = [x[: int(n.sum())].split(n.tolist()) for x, n in zip(gathered, lengths, strict=True)]
+        return [x for of_round in zip(*ranks, strict=True) for x in of_round]
+
+    def _gather(self, x: Tensor) -> list[Tensor]:
+        """The tensor of every rank, equal in shape."""
+        all_ranks = [torch.empty_like(x) for _ in range(self.size)]
+        dist.all_gather(all_ranks, x)
+        return all_ranks
+
     def barrier(self) -> None:
         """Wait until all ranks are here."""
         if self.size > 1:
-            dist.all_reduce(torch.zeros(1))  # on the CPU, as all that is not gradients
+            dist.all_reduce(torch.zeros(1))  # on the CPU, as all that is small
 
     def asked_to_stop(self) -> int:
         """The signal that has asked any rank to end, 0 for none; the same on all ranks, which all call this."""

@@ -41,14 +41,14 @@ def discriminator() -> PatchDiscriminator:
     return PatchDiscriminator(8, 2)
 
 
-def training(folder: Path, ranks: Ranks, regularizer: str) -> tuple[DynamicVAE, PatchDiscriminator, list[Update], Run]:
+def training(folder: Path, ranks: Ranks) -> tuple[DynamicVAE, PatchDiscriminator, list[Update], Run]:
     """Both updates of the stage train_dvae, with SGD: Adam makes much of the last digit of a gradient near zero."""
     config = DVAE.model_validate(
         DEMO.dvae.model_dump()
         | {"images": 24, "batch_size": 8, "micro_batch": 2, "warmup_images": 0, "cooldown_images": 0,
            "checkpoint_images": 100, "adversarial_start": 8, "adversarial_warmup": 0, "adversarial_weight": 0.75}
     )  # fmt: skip
-    model, adversary = dvae(regularizer=regularizer), discriminator()
+    model, adversary = dvae(), discriminator()
     losses = DVAELoss(config, model, adversary, None)
     kept: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -79,12 +79,11 @@ def _ranks(rank: int, folder: Path) -> None:
         real, fake = pairs(rank)
         hinge_loss(wrapped(real), wrapped(fake)).backward()
     torch.save(gradients(wrapped), folder / f"wrapped-{rank}.pt")
-    for regularizer in ("kl", "vq"):
-        model, adversary, updates, run = training(folder / regularizer, Ranks(rank, SIZE), regularizer)
-        curve = train(updates, run)
-        assert "discriminator_loss" in curve[-1]
-        state = {"model": model.state_dict(), "adversary": adversary.state_dict()}
-        torch.save(state, folder / f"{regularizer}-{rank}.pt")
+    model, adversary, updates, run = training(folder, Ranks(rank, SIZE))
+    curve = train(updates, run)
+    assert "discriminator_loss" in curve[-1]
+    state = {"model": model.state_dict(), "adversary": adversary.state_dict()}
+    torch.save(state, folder / f"trained-{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -114,20 +113,12 @@ def test_autoencoder_and_discriminator_train_on_two_ranks_as_on_one(
     ranks: Callable[[str], list[Any]], tmp_path: Path
 ) -> None:
     """BatchNorm sees a micro-batch, whose size does not depend on the ranks."""
-    model, adversary, updates, run = training(tmp_path, Ranks(), "kl")
+    model, adversary, updates, run = training(tmp_path, Ranks())
     train(updates, run)
     assert not torch.equal(next(adversary.parameters()), next(discriminator().parameters()))
-    for found in ranks("kl"):
+    for found in ranks("trained"):
         torch.testing.assert_close(found["model"], dict(model.state_dict()), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(found["adversary"], dict(adversary.state_dict()), atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.slow
-def test_ranks_keep_one_codebook(ranks: Callable[[str], list[Any]]) -> None:
-    """Its moving averages are no gradients: the quantiser sums them over ranks itself."""
-    first, second = ranks("vq")
-    assert any("embed" in name for name in first["model"])
-    torch.testing.assert_close(first, second, atol=0, rtol=0)
 
 
 def test_logits_and_gradients_are_float32_under_autocast_and_the_same_as_without() -> None:

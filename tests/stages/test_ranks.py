@@ -1,9 +1,9 @@
-"""encode_latents, sample and fid on several ranks, real processes over gloo: the bytes of one process."""
+"""Stages on several ranks, real processes over gloo: the bytes of one process; with trained ones, nearly."""
 
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,20 +28,27 @@ SHARED = ("encode_latents", "sample", "fid")
 DEADLINE = timedelta(seconds=120)
 
 
-def params() -> Params:
+def params(regularizer: str = "kl") -> Params:
     """Each of the three stages has 3 batches, of which the last is smaller where it can be: uneven rounds for 2 ranks,
     and for 4 more ranks than batches."""
     values = smallest_params()
+    values["dvae"]["regularizer"] = regularizer
     values["sample"] |= {"images": 10, "batch_size": 4}
     values["fid"] |= {"batch_size": 3}
     return parse(values)
 
 
-def run(name: str, folder: Path, ranks: Ranks) -> Mapping[str, float]:
+def nothing(*_: object) -> None:
+    """A report that nobody reads."""
+
+
+def run(
+    name: str, folder: Path, ranks: Ranks, regularizer: str = "kl", report: Callable[..., None] = nothing
+) -> Mapping[str, float]:
     """One stage, into folder/outputs; returns its final numbers."""
     stage = Stage(
-        name, params(), folder / "outputs", folder / "scratch" / name, folder, torch.device("cpu"), ranks,
-        lambda *_: None,
+        name, params(regularizer), folder / "outputs", folder / "scratch" / name, folder, torch.device("cpu"), ranks,
+        report,
     )  # fmt: skip
     stage.out.mkdir(parents=True, exist_ok=True)
     numbers = MAINS[name].main(stage)
@@ -115,6 +122,35 @@ def test_training_on_two_ranks_ends_where_one_process_does(alone: Path, tmp_path
         assert found.keys() == expected.keys()
         metrics = f"{name}/metrics.json"
         assert json.loads(found[metrics]) == pytest.approx(json.loads(expected[metrics]), rel=1e-3), name
+
+
+def _train_vq(rank: int, size: int, folder: Path) -> None:
+    run("train_dvae", folder, join(rank, size, folder), "vq")
+    dist.destroy_process_group()
+
+
+class KilledError(Exception):
+    """Stands for a kill: nothing of the process is left but its files."""
+
+
+def test_a_codebook_learns_the_same_on_one_rank_on_two_and_after_a_kill(alone: Path, tmp_path: Path) -> None:
+    """To the byte: a step has two micro-batches, whose gradients have one sum."""
+    for place in ("one", "two", "killed"):
+        inputs(alone, tmp_path / place, ("prepare",))
+    run("train_dvae", tmp_path / "one", Ranks(), "vq")
+    expected = contents(tmp_path / "one" / "outputs", ("train_dvae",))
+
+    mp.spawn(_train_vq, (2, tmp_path / "two"), nprocs=2)
+    assert contents(tmp_path / "two" / "outputs", ("train_dvae",)) == expected
+
+    def kill(seen: int, *_: object) -> None:
+        if seen == 24:  # a step after the checkpoint
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run("train_dvae", tmp_path / "killed", Ranks(), "vq", kill)
+    run("train_dvae", tmp_path / "killed", Ranks(), "vq")
+    assert contents(tmp_path / "killed" / "outputs", ("train_dvae",)) == expected
 
 
 def _sample_until_killed(rank: int, size: int, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Training is a pure function of its params: interruptions, micro-batches and ranks do not show in the weights."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,20 @@ def test_several_ranks_have_the_gradients_of_one_and_train_the_same_model(tmp_pa
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
         for ours, theirs in zip(alone["curve"], found["curve"], strict=True):
             assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_after_each_step_of_the_optimiser_an_update_is_told_the_step_once(tmp_path: Path) -> None:
+    (update,), run = build(tmp_path, images=24, cooldown_images=0)
+    first = next(update.model.parameters())
+    told: list[tuple[int, float]] = []
+
+    def after_step(step: int) -> None:
+        told.append((step, float(first.detach().sum())))
+
+    train([replace(update, after_step=after_step)], run)
+    assert [step for step, _ in told] == [0, 1, 2]
+    assert told[-1][1] == float(first.detach().sum()), "told when the weights have moved"
+    assert len({weights for _, weights in told}) == 3
 
 
 def test_micro_batches_that_ranks_cannot_share_are_refused() -> None:
