@@ -40,6 +40,14 @@ def grain_map_pictures(grain_maps: NDArray[np.uint8], grains: int, size: int) ->
     return grain_colours(grains)[regions].round().astype(np.uint8)
 
 
+def frequency_pictures(frequency: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
+    """How often a region is fine, (B, h, w) in [0, 1], from never, blue, to always, red -> (B, size, size, 3)."""
+    _, h, w = frequency.shape
+    share = frequency.repeat(size // h, 1).repeat(size // w, 2)[..., None]
+    mixed: NDArray[np.floating] = np.array(COARSE) * (1 - share) + np.array(FINE) * share
+    return mixed.round().astype(np.uint8)
+
+
 def overlay(images: NDArray[np.uint8], grain_maps: NDArray[np.uint8], grains: int) -> NDArray[np.uint8]:
     """Photos (B, H, W, 3) tinted by their grain maps (B, h, w), with a line along each region's edges.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
@@ -9,7 +10,7 @@ from d2it.data.latents import Latents
 from d2it.diffusion.grain import grain_loss, sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import linear_schedule
-from d2it.grain.statistics import compare_maps
+from d2it.grain.statistics import compare_maps, fine_frequency, frequent_patterns
 from d2it.saved import read_config, save_model
 from d2it.seeds import stream_seed
 from d2it.training.checkpoints import Checkpoints
@@ -23,6 +24,7 @@ from stages.lineage import check_inputs
 from stages.stage import Stage
 
 JUDGED, SHOWN, BATCH = 512, 16, 256
+PATTERNS = 8  # printed
 REGION_PIXELS = 16  # in the picture
 SAMPLING_STEPS = 50
 
@@ -92,10 +94,20 @@ def _judge(stage: Stage, model: DynamicGrainTransformer, latents: Latents, grain
     ours, theirs = torch.cat(sampled).cpu().numpy(), real.cpu().numpy()
     numbers = compare_maps(ours, theirs, grains)
     print("sampled against real grain maps: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()), flush=True)
-    shown = np.linspace(0, len(rows) - 1, SHOWN).astype(np.int64)
-    size = latents.region_grid * REGION_PIXELS
-    rows_of_maps = [pictures.grain_map_pictures(maps[shown], grains, size) for maps in (theirs, ours)]
-    picture = pictures.grid(rows_of_maps, ["real", "sampled"])
+    patterns = frequent_patterns(ours, theirs, grains, PATTERNS)
+    print("2 x 2 patterns, sampled (real): " + ", ".join(f"{p} {a:.3f} ({b:.3f})" for p, a, b in patterns), flush=True)
+    picture = _picture(theirs, ours, grains)
     pictures.save_png(stage.out / "maps.png", picture)
     stage.report(p.dgt.images, {}, {"grain_maps": picture})
     return numbers
+
+
+def _picture(real: NDArray[np.uint8], sampled: NDArray[np.uint8], grains: int) -> NDArray[np.uint8]:
+    """Real maps above sampled ones, and how often each region is fine in all of them."""
+    shown = np.linspace(0, len(real) - 1, SHOWN).astype(np.int64)
+    size = real.shape[1] * REGION_PIXELS
+    rows = []
+    for maps in (real, sampled):
+        frequency = pictures.frequency_pictures(fine_frequency(maps, grains)[None], size)
+        rows.append(np.concatenate([pictures.grain_map_pictures(maps[shown], grains, size), frequency]))
+    return pictures.grid(rows, ["real", "sampled"], [""] * SHOWN + ["fine"])

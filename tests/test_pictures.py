@@ -31,6 +31,14 @@ def test_grain_maps_can_be_read_back_from_their_pictures(grains: int, seed: int)
     np.testing.assert_array_equal(nearest, maps.repeat(8, 1).repeat(8, 2))
 
 
+def test_a_frequency_goes_from_the_coarsest_to_the_finest_colour() -> None:
+    shown = pictures.frequency_pictures(np.array([[[0.0, 0.5], [1.0, 1.0]]]), 4)
+    assert shown.shape == (1, 4, 4, 3)
+    coarse, fine = pictures.grain_colours(2)
+    for place, colour in (((0, 0), coarse), ((3, 0), fine), ((3, 3), fine), ((1, 3), (coarse + fine) / 2)):
+        np.testing.assert_allclose(shown[0][place], colour, atol=1)
+
+
 @pytest.mark.parametrize("grains", [2, 3])
 def test_overlay_tints_each_region_by_its_grain_and_marks_its_border(grains: int) -> None:
     images = np.full((1, 32, 32, 3), 128, np.uint8)

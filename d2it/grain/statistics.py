@@ -1,13 +1,13 @@
-"""How alike two sets of grain maps are: fine ratio, neighbours and 2 x 2 patterns."""
+"""How alike two sets of grain maps are: fine ratio, frequency at each position, neighbours and 2 x 2 patterns."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def compare_maps(sampled: NDArray[np.uint8], real: NDArray[np.uint8], grains: int) -> dict[str, float]:
-    """Numbers that judge sampled maps (N, h, w) by real ones (M, h, w); the last three are 0 where they agree fully."""
+    """Numbers that judge sampled maps (N, h, w) by real ones (M, h, w); the last four are 0 where they agree fully."""
     ratios = [(maps == grains - 1).mean((1, 2)) for maps in (sampled, real)]
-    frequency = [(maps == grains - 1).mean(0) for maps in (sampled, real)]
+    apart = np.abs(fine_frequency(sampled, grains) - fine_frequency(real, grains))
     patterns = [pattern_frequencies(maps, grains) for maps in (sampled, real)]
     return {
         "fine_ratio": float(ratios[0].mean()),
@@ -16,10 +16,17 @@ def compare_maps(sampled: NDArray[np.uint8], real: NDArray[np.uint8], grains: in
         "fine_ratio_spread_real": float(ratios[1].std()),
         "neighbour_agreement": neighbour_agreement(sampled),
         "neighbour_agreement_real": neighbour_agreement(real),
-        "position_frequency_difference": float(np.abs(frequency[0] - frequency[1]).max()),
+        "position_frequency_difference": float(apart.mean()),
+        "position_frequency_difference_largest": float(apart.max()),
         "fine_ratio_difference": float(abs(ratios[0].mean() - ratios[1].mean())),
         "pattern_total_variation": float(0.5 * np.abs(patterns[0] - patterns[1]).sum()),
     }
+
+
+def fine_frequency(maps: NDArray[np.uint8], grains: int) -> NDArray[np.float64]:
+    """Share of the maps (N, h, w) that are finest at each position: (h, w)."""
+    frequency: NDArray[np.float64] = (maps == grains - 1).mean(0)
+    return frequency
 
 
 def neighbour_agreement(maps: NDArray[np.uint8]) -> float:
@@ -36,3 +43,22 @@ def pattern_frequencies(maps: NDArray[np.uint8], grains: int) -> NDArray[np.floa
     m = maps.astype(np.int64)
     code = ((m[:, :-1, :-1] * grains + m[:, :-1, 1:]) * grains + m[:, 1:, :-1]) * grains + m[:, 1:, 1:]
     return np.bincount(code.ravel(), minlength=grains**4) / code.size
+
+
+def frequent_patterns(
+    sampled: NDArray[np.uint8], real: NDArray[np.uint8], grains: int, count: int
+) -> list[tuple[str, float, float]]:
+    """The `count` most frequent 2 x 2 patterns of the real maps: rows of digits '01/11', share sampled, share real."""
+    shares = [pattern_frequencies(maps, grains) for maps in (sampled, real)]
+    order = np.argsort(-shares[1], kind="stable")[:count]
+    return [
+        (_rows(int(code), grains, len(shares[1])), float(shares[0][code]), float(shares[1][code])) for code in order
+    ]
+
+
+def _rows(code: int, grains: int, patterns: int) -> str:
+    """Pattern number `code` as its two rows, or as one digit where the maps have single regions."""
+    if patterns == grains:
+        return str(code)
+    digits = [str(code // grains**place % grains) for place in (3, 2, 1, 0)]
+    return f"{digits[0]}{digits[1]}/{digits[2]}{digits[3]}"

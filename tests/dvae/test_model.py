@@ -25,7 +25,7 @@ def random_map(grains: int, side: int, n: int = 3) -> Tensor:
     return torch.randint(0, grains, (n, side, side), generator=torch.Generator().manual_seed(6))
 
 
-@pytest.mark.parametrize("factors", [[8], [8, 16], [8, 16, 32]])
+@pytest.mark.parametrize("factors", [[8], [8, 16], [8, 16, 32], [8, 16, 32, 64]])
 @pytest.mark.parametrize("regularizer", ["kl", "vq"])
 def test_moments_and_posterior_samples_are_constant_inside_coarse_regions(factors: list[int], regularizer: str) -> None:
     model = dvae(factors, regularizer)

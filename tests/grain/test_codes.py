@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from d2it.grain.codes import code_weight, codes_once, combine, copies_per_side, copy_codes, first_positions
 
-FACTORS = [[8], [8, 16], [8, 16, 32]]
+FACTORS = [[8], [8, 16], [8, 16, 32], [8, 16, 32, 64]]
 cases = settings(max_examples=20, deadline=None)
 
 

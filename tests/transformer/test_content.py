@@ -1,4 +1,4 @@
-"""The content transformer keeps the multi-grained invariant for one, two and three grains."""
+"""The content transformer keeps the multi-grained invariant for any number of grains; without RefineNet it is DiT."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from d2it.transformer.backbone import DiT
 from d2it.transformer.routing import plan_routes
 from tests.transformer.models import content_params, content_transformer, randomize, refinenet_params
 
-GRAINS = {1: [8], 2: [8, 16], 3: [8, 16, 32]}
+GRAINS = {1: [8], 2: [8, 16], 3: [8, 16, 32], 4: [8, 16, 32, 64]}
 
 
 def inputs(grains: int, seed: int = 0, images: int = 4, grid: int = 16) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -37,6 +37,22 @@ def test_output_is_constant_inside_coarse_regions(grains: int, layers: int, toke
     assert out.shape == (4, 8, 16, 16)
     assert torch.equal(out, copy_codes(out, grain_map, model.copies))
     assert bool((out != 0).all())
+
+
+def test_without_refinenet_fine_noise_comes_straight_from_dits_patch_2_head_and_coarse_noise_is_its_mean() -> None:
+    """The paper's 'w/o': the same parts, the same weights and the same output as DiT where every region is fine."""
+    model = content_transformer(refinenet=refinenet_params(layers=0), latent_grid=16)
+    plain = DiT(content_params(), 16, 2, 4, 8, 4)
+    plain.load_state_dict(model.state_dict())
+    z, t, y, grain_map = inputs(2)
+    with torch.no_grad():
+        noise = plain(z, t, y)
+        assert torch.equal(model(z, t, y, torch.ones_like(grain_map)), noise)
+        mixed = model(z, t, y, grain_map)
+    fine = (grain_map == 1).repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None].expand_as(noise)
+    assert torch.equal(mixed[fine], noise[fine])
+    mean = torch.nn.functional.avg_pool2d(noise, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(mixed[~fine], mean[~fine])
 
 
 @pytest.mark.parametrize("window", [4, 8, "full"])

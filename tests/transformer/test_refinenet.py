@@ -32,31 +32,31 @@ def dense_block(block: AdaLNZeroBlock, x: Tensor, condition: Tensor, sees: Tenso
 def dense_refinenet(
     model: DynamicContentTransformer, z: Tensor, tokens: Tensor, fine: Tensor, condition: Tensor
 ) -> Tensor:
-    """All positions, masked: tokens (B, N/4, C) of the backbone -> (B, channels_out, SIDE, SIDE)."""
-    net, window_side = model.refinenets[0], model.windows[0]
+    """All positions, masked: tokens (B, N/4, C) of the backbone -> (B, channels_out, side, side)."""
+    net, window_side, side = model.refinenets[0], model.windows[0], z.shape[-1]
     B, _, C = tokens.shape
-    half = SIDE // 2
-    expanded = net.expand(tokens).view(B, half, half, 2, 2, C).transpose(2, 3).reshape(B, SIDE * SIDE, C)
+    half = side // 2
+    expanded = net.expand(tokens).view(B, half, half, 2, 2, C).transpose(2, 3).reshape(B, side * side, C)
     embedded = net.embed(z.flatten(2).transpose(1, 2))
     x = net.join(torch.cat([expanded, embedded], -1)) + net.position
-    chosen = fine.repeat_interleave(2, 1).repeat_interleave(2, 2)  # (B, SIDE, SIDE)
+    chosen = fine.repeat_interleave(2, 1).repeat_interleave(2, 2)  # (B, side, side)
     if model.all_tokens:
         chosen = torch.ones_like(chosen)
-    row, column = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-    window = (row // window_side * (SIDE // window_side) + column // window_side).flatten()
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    window = (row // window_side * (side // window_side) + column // window_side).flatten()
     sees = (window[:, None] == window[None]) & chosen.flatten(1)[:, None, :]
     for block in net.blocks:
         x = dense_block(block, x, condition, sees)
     shift, scale = net.head.modulation(F.silu(condition))[:, None].chunk(2, -1)
     out = net.head.linear(modulate(net.head.norm(x), shift, scale))
-    return out.transpose(1, 2).reshape(B, -1, SIDE, SIDE)
+    return out.transpose(1, 2).reshape(B, -1, side, side)
 
 
 def dense_forward(model: DynamicContentTransformer, z: Tensor, t: Tensor, y: Tensor, grain_map: Tensor) -> Tensor:
     condition = model.condition(t, y)
     tokens = model.backbone(z, condition)
     coarse = model.head(tokens, condition, DenseTokens())  # (B, N, 2z)
-    half = SIDE // 2
+    half = z.shape[-1] // 2
     coarse = coarse.transpose(1, 2).reshape(len(z), -1, half, half).repeat_interleave(2, 2).repeat_interleave(2, 3)
     fine = dense_refinenet(model, z, tokens, grain_map == 1, condition)
     chosen = grain_map.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None] == 1
@@ -78,6 +78,20 @@ def test_packed_equals_dense_with_a_mask(seed: int, window: int | str, tokens: s
     g = torch.Generator().manual_seed(seed)
     z = torch.randn(6, 4, SIDE, SIDE, generator=g)
     t, y = torch.randint(0, 1000, (6,), generator=g), torch.randint(0, 4, (6,), generator=g)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(z, t, y, grain_map), dense_forward(model, z, t, y, grain_map), atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("window", [2, 4, 8, 16, "full"])
+@pytest.mark.parametrize("tokens", ["fine", "all"])
+def test_every_window_of_the_paper_equals_dense_on_its_own_grid(window: int | str, tokens: str) -> None:
+    """32 x 32 finest codes, as at 256 pixels: window 16 is a quarter of the image."""
+    model = content_transformer(refinenet=refinenet_params(layers=1, window=window, tokens=tokens), latent_grid=32)
+    g = torch.Generator().manual_seed(0)
+    grain_map = (torch.rand(2, 16, 16, generator=g) < torch.tensor([0.5, 0.05])[:, None, None]).to(torch.uint8)
+    z, t, y = torch.randn(2, 4, 32, 32, generator=g), torch.tensor([5, 900]), torch.tensor([0, 1])
     with torch.no_grad():
         torch.testing.assert_close(
             model(z, t, y, grain_map), dense_forward(model, z, t, y, grain_map), atol=1e-5, rtol=1e-5
