@@ -113,7 +113,8 @@ def with_dropout(model: nn.Module, share: float = 0.1) -> nn.Module:
 def of_size(name: str, size: Size, device: torch.device, rounds: int, images: int) -> dict[str, float]:
     """Images a second and operations a second, training and sampling, with and without torch.compile."""
     with META:
-        operations = 2e9 * content_multiply_adds(content_transformer(size), 0.5)  # an image, forward
+        counted = content_transformer(size)
+    operations = 2e9 * content_multiply_adds(counted, 0.5)  # an image, forward
     found: dict[str, float] = {}
     for how in ("", ", compiled"):
         for what, passes, step in (("train", 3, training_step), ("sample", 1, forward)):
@@ -155,6 +156,7 @@ def main() -> None:
     card = torch.cuda.get_device_name()
     nominal = next((value for name, value in NOMINAL.items() if name in card), None)
     found: dict[str, object] = {"card": card, "torch": torch.__version__, "matrix rate, TFLOP/s": rate / 1e12}
+    found |= against_dit(device, options.rounds, BATCH["B"])
     for name in options.sizes:
         measured = of_size(name, SIZES[name], device, options.rounds, BATCH[name])
         for what, value in measured.items():
@@ -164,7 +166,6 @@ def main() -> None:
             if what.endswith("TFLOP/s") and nominal:
                 found[what.replace("TFLOP/s", "% of the nominal rate")] = 100 * value / nominal
         torch.cuda.empty_cache()
-    found |= against_dit(device, options.rounds, BATCH["B"])
     show(found, options.json)
 
 
