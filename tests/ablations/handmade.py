@@ -1,16 +1,30 @@
-"""A repository whose experiments were never run: their outputs are written by hand and committed under DVC's refs."""
+"""A repository whose experiments were never run: their outputs are written by hand, into DVC's cache and refs."""
 
 import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from ablations.plan import Experiment
+from stages.key import content_md5
 from tests.imports import ROOT
 
-COPIED = ("d2it", "stages", "slurm", "presets", "dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore", ".gitignore")
+COPIED = (
+    "d2it",
+    "stages",
+    "slurm",
+    "presets",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvcignore",
+    ".gitignore",
+)
 
 
 class HandMade:
@@ -51,8 +65,22 @@ class HandMade:
         np.savez(outputs / "sample" / "samples.npz", g.integers(0, 256, (8, 64, 64, 3), np.uint8), np.arange(8))
         np.save(outputs / "sample" / "grain_maps.npy", g.integers(0, 2, (8, 4, 4), np.uint8))
         head = self.git("rev-parse", "HEAD")
-        self.git("add", "-f", "outputs")
+        self._store(outputs)
+        self.git("add", "dvc.lock")
         commit = self.git("commit-tree", self.git("write-tree"), "-p", head, "-m", "experiment")
         self.git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name or experiment.name}", commit)
-        self.git("rm", "-rqf", "--cached", "outputs")
+        self.git("rm", "-qf", "dvc.lock")
         shutil.rmtree(outputs)
+
+    def _store(self, outputs: Path) -> None:
+        """Put all outputs into DVC's cache, and into dvc.lock what they are."""
+        stages: dict[str, Any] = {}
+        for path in (path for path in outputs.rglob("*") if path.is_file()):
+            md5 = content_md5(path)
+            cached = self.folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, cached)
+            out = {"path": str(path.relative_to(self.folder)), "hash": "md5", "md5": md5, "size": path.stat().st_size}
+            stage = stages.setdefault(path.parent.name, {"cmd": f"python -m slurm {path.parent.name}", "outs": []})
+            stage["outs"].append(out)
+        (self.folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
