@@ -158,13 +158,14 @@ def test_a_job_that_reaches_its_time_limit_twice_goes_on_by_itself(workflow: Sta
     dvc, step = w.start(), 0
     for _ in range(2):
         w.wait_for_training(beyond=step)
-        job, step, (rank,) = w.job(), w.newest_step(), w.ranks()
+        job, (rank,) = w.job(), w.ranks()
         os.kill(rank, signal.SIGSTOP)
         w.cluster.run("scontrol", "update", f"jobid={job}", "timelimit=1")
         wait_for(functools.partial(has_come, signal.SIGUSR2, rank), 2 * LIMIT)
         with contextlib.suppress(ProcessLookupError):
             os.kill(rank, signal.SIGCONT)
         w.wait_for_state(job, "PENDING")
+        step = w.newest_step()
         w.cluster.run("scontrol", "update", f"jobid={job}", "timelimit=2")
     said, code = end(dvc)
     assert code == 0, said
