@@ -39,7 +39,7 @@ class Delivery:
         self._pictures = self._pictures_there()
         self._offset = 0
         self._end_time = 0
-        self._client.set_tag(self._parent_id, f"stage.{self._stage}", self.run_id)
+        store.link_stages(self._parent_id, {self._stage: self.run_id})
 
     def send(self) -> bool:
         """One pass over what was journalled since the last good pass.

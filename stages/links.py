@@ -67,8 +67,8 @@ def link(store: Store, parent: "Run", runs: "Mapping[str, Run]") -> None:
 
     when = now()
     numbers: dict[str, float] = {}
+    store.link_stages(parent.info.run_id, {stage: run.info.run_id for stage, run in runs.items()})
     for stage, run in runs.items():
-        store.client.set_tag(parent.info.run_id, f"stage.{stage}", run.info.run_id)
         numbers |= {name: value for name, value in run.data.metrics.items() if name.startswith(f"{stage}.")}
     new = {name: value for name, value in numbers.items() if parent.data.metrics.get(name) != value}
     store.log(parent.info.run_id, [Metric(name, value, when, 0) for name, value in new.items()])

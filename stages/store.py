@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 BATCH = 1000  # metrics a request, MLflow's limit
 PARAMS_BATCH = 100  # likewise for params
 EXPERIMENT = "d2it"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs, not with GenAI
+NOTE = "Stages: "
 
 
 def tracking_uri(root: Path) -> str:
@@ -106,7 +108,7 @@ class Store:
             if experiment is None:
                 # A server knows best where artifacts go; a database fixes it now, so it must not depend on the folder.
                 artifacts = None if uri.startswith("http") else (root.resolve() / ".d2it" / "mlartifacts").as_uri()
-                return cls(root, client, client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+                return cls(root, client, client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=KIND))
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
             return cls(root, client, experiment.experiment_id)
@@ -166,6 +168,19 @@ class Store:
         """Send points, in order."""
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def link_stages(self, parent_id: str, runs: Mapping[str, str]) -> None:
+        """Lead from a parent to the runs, by stage: a tag each, and a line of links in the description.
+
+        A description that somebody has written stays.
+        """
+        for stage, run_id in runs.items():
+            self.client.set_tag(parent_id, f"stage.{stage}", run_id)
+        tags = self.client.get_run(parent_id).data.tags
+        found = {tag.removeprefix("stage."): run_id for tag, run_id in tags.items() if tag.startswith("stage.")}
+        links = [f"[{stage}](#/experiments/{self.experiment_id}/runs/{run_id})" for stage, run_id in found.items()]
+        if tags.get("mlflow.note.content", NOTE).startswith(NOTE):
+            self.client.set_tag(parent_id, "mlflow.note.content", NOTE + ", ".join(links))
 
     def sum_hours(self, parent_id: str) -> None:
         """`gpu_hours` and `cpu_hours` of a parent: of all its stages, wherever and for whomever they ran."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -130,6 +131,25 @@ def test_mlflow_has_a_parent_and_a_child_a_stage_with_params_curves_and_pictures
     for name in ("grain_maps", "reconstructions", "samples"):
         assert any(name in path for path in pictures), pictures
     assert "fid.random_frechet_distance" in parent.data.metrics
+
+
+def test_mlflow_names_the_hash_by_which_dvc_keeps_weights_and_what_a_model_is_and_cost(repository: Repository) -> None:
+    lock = yaml.safe_load((repository.folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    parent = min(parents(repository), key=lambda run: run.info.start_time)
+    stages = children(repository, parent)
+    for name in ("train_dvae", "train_grain", "train_content"):
+        path = f"outputs/{name}/weights.safetensors"
+        (recorded,) = (out["md5"] for out in lock[name]["outs"] if out["path"] == path)
+        assert stages[name].data.tags["dvc.md5.weights.safetensors"] == recorded
+        assert parent.data.metrics[f"{name}.parameters"] > 0
+        assert parent.data.metrics[f"{name}.images_per_second"] > 0
+        assert stages[name].data.metrics["system/memory_megabytes"] > 0
+    assert parent.data.metrics["train_content.multiply_adds"] > parent.data.metrics["train_grain.multiply_adds"] > 0
+    hours = "gpu_hours" if torch.cuda.is_available() else "cpu_hours"
+    assert parent.data.metrics[hours] == pytest.approx(sum(parent.data.metrics[f"{name}.{hours}"] for name in NAMES))
+    assert {f"stage.{name}" for name in NAMES} <= parent.data.tags.keys()
+    stored = (path for path in repository.folder.joinpath(".d2it", "mlartifacts").rglob("*") if path.is_file())
+    assert {path.suffix for path in stored} <= {".png", ".webp"}
 
 
 def test_the_random_extractors_numbers_cannot_be_mistaken_for_fid(repository: Repository) -> None:

@@ -33,12 +33,12 @@ class Ranks:
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its sum over ranks, in one all-reduce; a missing gradient counts as zero."""
-        if self.size == 1:
-            return
         parameters = list(parameters)
         for p in parameters:
             if p.grad is None:
-                p.grad = torch.zeros_like(p)
+                p.grad = torch.zeros_like(p)  # alone too: Adam would skip what it has no gradient of
+        if self.size == 1:
+            return
         flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
         dist.all_reduce(flat)
         start = 0

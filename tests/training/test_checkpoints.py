@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from d2it.saved import SavedModelError
 from d2it.training.checkpoints import Checkpoints
 
 CPU = torch.device("cpu")
@@ -50,3 +51,39 @@ def test_rubbish_is_passed_over(tmp_path: Path, content: bytes) -> None:
     found = checkpoints.newest(CPU)
     assert found is not None
     assert found[0] == 1
+
+
+TRAINED = {
+    "content": {"layers": 4, "width": 128},
+    "latents": {"regularizer": "kl", "factors": [8, 16], "data": "a" * 64},
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "theirs", "ours"),
+    [
+        ({"content": {"layers": 12, "width": 128}}, "content.layers 12", "content.layers 4"),
+        ({"latents": TRAINED["latents"] | {"regularizer": "vq"}}, "latents.regularizer vq", "latents.regularizer kl"),
+        ({"latents": TRAINED["latents"] | {"factors": [8]}}, "latents.factors [8]", "latents.factors [8, 16]"),
+        ({"latents": TRAINED["latents"] | {"data": "b" * 64}}, f"data {'b' * 12}...", f"data {'a' * 12}..."),
+    ],
+)
+def test_a_checkpoint_of_another_size_regulariser_k_or_data_set_is_refused_in_one_line_that_names_both_sides(
+    tmp_path: Path, other: dict[str, object], theirs: str, ours: str
+) -> None:
+    Checkpoints(tmp_path, TRAINED | other).save(7, {"x": torch.zeros(2)}, {})
+    with pytest.raises(SavedModelError) as caught:
+        Checkpoints(tmp_path, TRAINED).newest(CPU)
+    path, _, rest = str(caught.value).partition(": ")
+    first, _, second = rest.partition("; ")
+    assert path == str(tmp_path / "step-000000007.safetensors")
+    assert first.startswith("a checkpoint of ")
+    assert theirs in first
+    assert second.startswith("this run trains ")
+    assert ours in second
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_the_same_is_taken(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, TRAINED | {"pair": (1, 2)}).save(7, {"x": torch.zeros(2)}, {})
+    assert Checkpoints(tmp_path, TRAINED | {"pair": (1, 2)}).newest(CPU) is not None

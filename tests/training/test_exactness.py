@@ -1,0 +1,135 @@
+"""Weights, gradients and averages are float32 under autocast; clipping sees the whole batch; the rate knows images."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from d2it.saved import SavedModelError
+from d2it.training.batches import batch_rows, learning_rate
+from d2it.training.checkpoints import Checkpoints
+from d2it.training.ema import EMA
+from d2it.training.loop import MicroBatch, NonFiniteLossError, Run, Update, train
+from d2it.training.state import load_state, state_tensors
+from tests.training.test_loop import DATA, build, weights
+
+
+def linear(folder: Path, optimizer: str = "SGD", rate: float = 1.0, **changes: object) -> tuple[list[Update], Run]:
+    """One linear layer on the toy's data, without noise or dropout; all 8 images of a step in one batch."""
+    run = build(folder, **{"images": 8, "warmup_images": 0, "cooldown_images": 0} | changes)[1]
+    torch.manual_seed(1)
+    model = nn.Linear(6, 6)
+
+    def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        x = DATA[torch.from_numpy(micro.rows)]
+        return 10 * ((model(x) - x) ** 2).mean(), {}
+
+    made = getattr(torch.optim, optimizer)(model.parameters(), rate)
+    run.ema = EMA(model, 0.9)
+    return [Update("toy", model, made, rate, loss)], run
+
+
+def step(folder: Path, **changes: object) -> Tensor:
+    """What one step of SGD at rate 1 subtracts from the weights: the clipped gradient."""
+    updates, run = linear(folder, **changes)
+    before = nn.utils.parameters_to_vector(updates[0].model.parameters()).detach().clone()
+    train(updates, run)
+    return before - nn.utils.parameters_to_vector(updates[0].model.parameters()).detach()
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 4, 8])
+def test_clipping_bounds_the_norm_of_the_whole_batchs_gradient_however_it_is_accumulated(
+    tmp_path: Path, micro_batch: int
+) -> None:
+    whole = step(tmp_path / "unclipped", micro_batch=8, gradient_clip=0.0)
+    norm = float(whole.norm())
+    assert norm > 1
+    for clip in (0.25, 0.5 * norm):
+        clipped = step(tmp_path / f"{clip}", micro_batch=micro_batch, gradient_clip=clip)
+        assert float(clipped.norm()) == pytest.approx(clip, rel=1e-4)
+        torch.testing.assert_close(clipped, whole * (clip / norm), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1e6])
+def test_gradients_below_the_bound_and_without_one_are_left_alone(tmp_path: Path, clip: float) -> None:
+    updates, run = linear(tmp_path / "other")
+    x = DATA[torch.from_numpy(batch_rows(run.seed, 0, run.config.batch_size, run.rows))]
+    expected = torch.autograd.grad(10 * ((updates[0].model(x) - x) ** 2).mean(), list(updates[0].model.parameters()))
+    found = step(tmp_path, micro_batch=2, gradient_clip=clip)
+    torch.testing.assert_close(found, nn.utils.parameters_to_vector(expected), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_gradients_averages_and_optimiser_are_float32_under_bfloat16_autocast(tmp_path: Path) -> None:
+    seen: set[torch.dtype] = set()
+    updates, run = linear(tmp_path, "AdamW", 0.01, images=32, precision="bfloat16")
+    updates[0].model.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    train(updates, run)
+    assert seen == {torch.bfloat16}
+    assert run.ema is not None
+    tensors = state_tensors(updates, run.ema)
+    assert {x.dtype for x in tensors.values()} == {torch.float32}
+    assert {p.grad.dtype for p in updates[0].model.parameters() if p.grad is not None} == {torch.float32}
+
+
+def test_autocast_is_a_switch(tmp_path: Path) -> None:
+    seen: set[torch.dtype] = set()
+    updates, run = linear(tmp_path, precision="float32")
+    updates[0].model.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    train(updates, run)
+    assert seen == {torch.float32}
+
+
+def test_the_average_is_decayed_once_a_step(tmp_path: Path) -> None:
+    updates, run = linear(tmp_path)
+    before = nn.utils.parameters_to_vector(updates[0].model.parameters()).detach().clone()
+    train(updates, run)
+    after = nn.utils.parameters_to_vector(updates[0].model.parameters()).detach()
+    assert run.ema is not None
+    average = nn.utils.parameters_to_vector(run.ema.model.parameters())
+    torch.testing.assert_close(average, 0.9 * before + 0.1 * after)
+
+
+def test_the_rate_of_a_step_is_that_of_the_images_seen_before_it(tmp_path: Path) -> None:
+    rates: list[float] = []
+    updates, run = build(tmp_path, log_images=8)
+    run.report = lambda _, numbers: rates.append(numbers["learning_rate"])
+    train(updates, run)
+    c = run.config
+    expected = [learning_rate(0.01, i, c.images, c.warmup_images, c.cooldown_images) for i in range(0, c.images, 8)]
+    assert rates == pytest.approx(expected)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is(tmp_path: Path) -> None:
+    updates, run = build(tmp_path, images=8)
+    model = updates[0].model
+
+    def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        return sum((p * 0).abs().sqrt().sum() for p in model.parameters()), {}
+
+    before = [p.clone() for p in weights(updates, run)]
+    updates = [Update("toy", model, updates[0].optimizer, 0.01, loss)]
+    with pytest.raises(
+        NonFiniteLossError, match=r"toy's loss is 0\.0, its gradient norm nan, at step 0 .*no checkpoint"
+    ):
+        train(updates, run)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(updates, run), strict=True))
+
+
+def test_tensors_of_another_model_are_refused_in_one_line(tmp_path: Path) -> None:
+    updates, run = build(tmp_path)
+    tensors = state_tensors(updates, run.ema)
+    tensors["toy/model/0.weight"] = torch.zeros(16, 7)
+    with pytest.raises(SavedModelError, match=r"0\.weight \[16, 7\]; expected: 0\.weight \[16, 6\]") as caught:
+        load_state(updates, run.ema, tensors)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_refuses_a_checkpoint_that_was_copied_from_another_one(tmp_path: Path) -> None:
+    updates, run = build(tmp_path)
+    run.checkpoints = Checkpoints(tmp_path, {"data": "one"})
+    train(updates, run)
+    updates, run = build(tmp_path)
+    run.checkpoints = Checkpoints(tmp_path, {"data": "two"})
+    with pytest.raises(SavedModelError, match="a checkpoint of data one; this run trains data two"):
+        train(updates, run)
