@@ -22,7 +22,7 @@ def find_target() -> Target:
     """
     asked, conf = os.environ.get("D2IT_CLUSTER", ""), os.environ.get("SLURM_CONF")
     if conf and asked in ("", "slurm") and not Path(conf).exists():
-        raise StageError(f"SLURM_CONF = {conf!r}: no such file; SLURM's programs would retry for a minute")
+        raise StageError(f"SLURM_CONF = {conf}: no such file; unset it, or start that cluster")
     has_sbatch = shutil.which("sbatch") is not None
     if asked == "slurm" and not has_sbatch:
         raise StageError("D2IT_CLUSTER = 'slurm': there is no sbatch on PATH; use 'local', or a machine of the cluster")
