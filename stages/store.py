@@ -70,6 +70,24 @@ def locked(root: Path, seconds: float = 120.0) -> Iterator[None]:
         yield
 
 
+def _make_database(uri: str) -> None:
+    """Make a new SQLite store beside its place and move it there whole.
+
+    MLflow makes its tables one by one: a job that is killed or preempted meanwhile would leave half of them, which
+    MLflow can never open again.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    from mlflow import MlflowClient
+
+    part = path.with_name(f"{path.name}.new")
+    for left in part.parent.glob(f"{part.name}*"):
+        left.unlink()
+    MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
+    part.replace(path)
+
+
 def quiet_mlflow() -> None:
     """Before the first import of mlflow: no telemetry, no chatter, and a dead server is noticed in seconds."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
@@ -103,6 +121,7 @@ class Store:
             os.environ["MLFLOW_TRACKING_USERNAME"] = user
             os.environ["MLFLOW_TRACKING_PASSWORD"] = password or ""
         with locked(root):
+            _make_database(uri)
             client = MlflowClient(uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:

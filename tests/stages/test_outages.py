@@ -2,6 +2,8 @@
 
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from d2it.params import Params
 from stages.journal import folder
 from stages.store import Store
 from stages.tracking import main, sync
+from tests.imports import ROOT
 from tests.server import Server
 from tests.stages.mlflow_store import curve, pending, pictures, runs, stage_process, tracker
 
@@ -157,3 +160,18 @@ def test_server_killed_in_the_middle_and_started_again_has_every_point_once(
     assert curve(root, run) == ALL
     assert run.info.status == "FINISHED"
     assert pending(root) == []
+
+
+def test_kill_while_the_store_is_made_leaves_no_half_store(root: Path) -> None:
+    connect = "import sys; from pathlib import Path; from stages.store import Store; Store.connect(Path(sys.argv[1]))"
+    made = root / ".d2it" / "mlflow.db"
+    made.unlink()
+    with subprocess.Popen([sys.executable, "-c", connect, str(root)], cwd=ROOT) as process:
+        deadline = time.monotonic() + 60
+        new = made.with_name("mlflow.db.new")
+        while not (new.exists() and new.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.kill()
+    assert not made.exists()
+    subprocess.run([sys.executable, "-c", connect, str(root)], cwd=ROOT, check=True, timeout=60)
+    assert made.exists()
