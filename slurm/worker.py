@@ -133,4 +133,7 @@ def _fence(path: Path, attempt: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    code = main(Path(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # all is written; Python would take PyTorch and MLflow apart for 2 s

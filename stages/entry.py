@@ -91,7 +91,8 @@ def pick_device() -> torch.device:
 
     Also on a CPU: the gradient of an index into the packed tokens is summed in any order by several threads.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)  # a few kernels have no such form: say so and go on
+    # "warn": a few kernels have no such form. use_deterministic_algorithms would import torch.compile's stack, seconds.
+    torch.set_deterministic_debug_mode("warn")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
     if not torch.cuda.is_available():
         return torch.device("cpu")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from d2it.params import Params, load
+from d2it.params import Loader, Params, load
 from stages.dag import definitions
 from stages.journal import now
 from stages.key import recorded_keys
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REF = re.compile(r"([0-9a-f]{40}) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/([^/]+)")
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # dvc.lock is long
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Recorded:
     def keys(self) -> dict[str, str]:
         """Of the stages that it is made of; empty where that cannot be said."""
         try:
-            return recorded_keys(self.params.model_dump(mode="json"), yaml.load(self.lock, Loader=LOADER))
+            return recorded_keys(self.params.model_dump(mode="json"), yaml.load(self.lock, Loader=Loader))
         except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):  # of another version, or half written
             return {}
 

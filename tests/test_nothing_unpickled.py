@@ -14,7 +14,7 @@ ARGUMENTS = {
     "torch.load": {"weights_only": {"True"}},
     "np.load": {"allow_pickle": {"False"}},
     "numpy.load": {"allow_pickle": {"False"}},
-    "yaml.load": {"Loader": {"_Loader", "LOADER", "yaml.SafeLoader"}},
+    "yaml.load": {"Loader": {"Loader", "_Loader"}},
 }
 # Networks of others come as torch.save writes them, are known by their sha256, and are read as tensors alone; `pickle`
 # is there the home of the error for anything else.

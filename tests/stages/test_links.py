@@ -9,7 +9,7 @@ import pytest
 import yaml
 from mlflow.entities import Run
 
-from d2it.params import Params
+from d2it.params import Loader, Params
 from stages.key import recorded_keys, stage_key
 from stages.tracking import main
 from tests.imports import ROOT
@@ -46,7 +46,7 @@ class Toy:
         self.folder = folder
         stages = {
             "prepare": _stage("prepare", ["seed"]),
-            "train_grain": _stage("train_grain", ["dgt.images"], "outputs/prepare/made.txt"),
+            "train_grain": _stage("train_grain", ["dgt.images", "dvae.kl_weight"], "outputs/prepare/made.txt"),
             "sample": _stage("sample", ["sample.steps"], "outputs/train_grain/made.txt"),
         }
         (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
@@ -96,7 +96,7 @@ def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cach
     root = toy.folder
     first = _links(root, "workspace")
     assert len(first) == 3
-    lock = yaml.safe_load((root / "dvc.lock").read_text())
+    lock = yaml.load((root / "dvc.lock").read_text(), Loader=Loader)
     keys = recorded_keys(params.model_dump(mode="json"), lock)
     assert keys == {name: stage_key(name) for name in ("prepare", "train_grain", "sample")}
 
@@ -125,7 +125,7 @@ def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cach
 
 
 def test_keys_leave_out_what_is_recorded_with_other_params_and_what_is_made_from_it(toy: Toy, params: Params) -> None:
-    lock = yaml.safe_load((toy.folder / "dvc.lock").read_text())
+    lock = yaml.load((toy.folder / "dvc.lock").read_text(), Loader=Loader)
     values = params.model_dump(mode="json")
     values["dgt"]["images"] += 1
     assert list(recorded_keys(values, lock)) == ["prepare"]
