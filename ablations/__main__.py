@@ -37,22 +37,22 @@ def _run(chosen: argparse.Namespace, root: Path) -> int:
     plans = [plan(table, root, chosen.preset, chosen.seeds) for table in TABLES if chosen.table in (table.name, "all")]
     code = run(plans, root, chosen.jobs, chosen.only, chosen.dry_run)
     if not chosen.dry_run:
-        _print_link(plans, root)
+        _print_links(plans, root)
     return code
 
 
-def _print_link(plans: list[Plan], root: Path) -> None:
-    """The page of MLflow that compares what has been run."""
+def _print_links(plans: list[Plan], root: Path) -> None:
+    """The pages that compare what has been run."""
     from ablations import experiments
-    from ablations.links import find_runs
+    from ablations.links import compare, find_runs
     from ablations.plan import identity_of
 
-    wanted = {one.identity for plan in plans for one in plan.experiments}
-    names = [name for name in experiments.done(root) if identity_of(name) in wanted]
-    runs = find_runs(root, names)
-    if runs.compare(names):
-        print(f"compare in MLflow (python -m stages.tracking ui): {runs.compare(names)}")
+    done = experiments.done(root)
     for plan_ in plans:
+        wanted = {one.identity for one in plan_.experiments}
+        found = compare(root, plan_, find_runs(root, [name for name in done if identity_of(name) in wanted]))
+        if found:
+            print(f"compare in MLflow (python -m stages.tracking ui): {found}")
         print(f"its page: python -m ablations report {plan_.asked_for}")
 
 

@@ -1,13 +1,13 @@
 """Where experiments are in MLflow: their parent runs, and the page that compares them. No address holds a password."""
 
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
+from ablations.plan import Plan, identity_of, varied
 from stages.store import Store, redacted, split_credentials, tracking_uri
+from stages.views import comparison
 
 LOCAL = "http://127.0.0.1:5000"  # where `python -m stages.tracking ui` serves the store of this repository
 
@@ -26,14 +26,6 @@ class Runs:
         found = self.ids.get(name)
         return f"{self.address}/#/experiments/{self.experiment}/runs/{found}" if found else ""
 
-    def compare(self, names: Sequence[str]) -> str:
-        """Address of the page with parallel coordinates and the diff of params; empty for fewer than two runs."""
-        found = [self.ids[name] for name in names if name in self.ids]
-        if len(found) < 2:
-            return ""
-        runs, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (found, [self.experiment]))
-        return f"{self.address}/#/compare-runs?runs={runs}&experiments={experiments}"
-
 
 def find_runs(root: Path, names: Iterable[str]) -> Runs:
     """What MLflow has of these experiments. Where it is away or has never been used, none, and why."""
@@ -51,3 +43,19 @@ def find_runs(root: Path, names: Iterable[str]) -> Runs:
     except Exception as error:  # a report needs no MLflow
         return Runs(address, trouble=f"MLflow: {redacted(f'{type(error).__name__}: {error}', uri)}")
     return Runs(address, store.experiment_id, ids)
+
+
+def compare(root: Path, chosen: Plan, runs: Runs) -> str:
+    """Keep a view of a table's runs in MLflow: a row each, what differs, and the table's first metric against it.
+
+    Returns its address; empty for fewer than two runs.
+    """
+    if len(runs.ids) < 2:
+        return ""
+    identities = {identity_of(name) for name in runs.ids}
+    differ = varied([experiment for experiment in chosen.experiments if experiment.identity in identities])
+    name = "-".join(part for part in (chosen.table.name, chosen.preset) if part)
+    view = comparison(name, differ, chosen.metric_keys, list(runs.ids.values()))
+    store = Store.connect(root)
+    store.keep(view)
+    return view.address(runs.address, store.experiment_id)

@@ -7,7 +7,7 @@ the same result, so a setting that two tables share is one experiment, and what 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,6 +65,13 @@ class Plan:
         """The presets that settings change."""
         own = dict.fromkeys(row.setting.preset or self.table.preset for row in self.rows)
         return self.preset or ", ".join(own)
+
+    @property
+    def metric_keys(self) -> tuple[str, ...]:
+        """The table's metrics as a parent run in MLflow names them."""
+        random = any(experiment.params.fid.extractor == "random" for experiment in self.experiments)
+        keys = [metric.stand_in if random and metric.stand_in else metric.key for metric in self.table.metrics]
+        return tuple("train_content.parameters" if key == "parameters" else key for key in keys)
 
     @property
     def asked_for(self) -> str:
@@ -152,6 +159,13 @@ def flat(params: Params) -> Flat:
             name: section
         }  # fmt: skip
     return found
+
+
+def varied(experiments: Sequence[Experiment]) -> tuple[str, ...]:
+    """Params in which experiments differ, 'section.key', or the seed if that is all."""
+    values = [flat(experiment.params) for experiment in experiments]
+    found = tuple(key for key in values[0] if any(one[key] != values[0][key] for one in values))
+    return tuple(key for key in found if key != "seed") or found
 
 
 def hydra_value(value: Any) -> str:

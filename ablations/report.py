@@ -12,6 +12,7 @@ from ablations import compare, experiments
 from ablations.chart import Line, line_chart
 from ablations.compare import Summary
 from ablations.links import Runs, find_runs
+from ablations.links import compare as compare_in_mlflow
 from ablations.page import Block, Cells, Code, Heading, Inline, Link, Page, Paragraph, Picture, Strong, Words
 from ablations.plan import Plan, Row, plan, presets, slug
 from ablations.results import UNREADABLE, Curve, Result, Results
@@ -72,7 +73,7 @@ def report(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Page:
         blocks += _metric(chosen, standings, metric)
     blocks += _curves(standings)
     blocks += _samples(standings)
-    blocks += _reproduce(chosen, standings, runs, names)
+    blocks += _reproduce(root, chosen, standings, runs)
     return Page(table.name, f"{table.title}: ours beside the paper's", tuple(blocks))
 
 
@@ -227,7 +228,7 @@ def _samples(standings: Sequence[Standing]) -> list[Block]:
     return blocks
 
 
-def _reproduce(chosen: Plan, standings: Sequence[Standing], runs: Runs, names: Sequence[str]) -> list[Block]:
+def _reproduce(root: Path, chosen: Plan, standings: Sequence[Standing], runs: Runs) -> list[Block]:
     rows: list[tuple[Words, ...]] = []
     for one in standings:
         for result in one.results:
@@ -239,7 +240,7 @@ def _reproduce(chosen: Plan, standings: Sequence[Standing], runs: Runs, names: S
             rows.append((f"{one.row.label}, seed {result.experiment.seed}", [Code(command)], state))
     blocks: list[Block] = [Heading("Experiments"), Cells(("setting", "to reproduce", "run"), tuple(rows))]
     blocks.append(Paragraph(["What is missing or has failed: ", Code(f"python -m ablations run {chosen.asked_for}")]))
-    compared = runs.compare(list(dict.fromkeys(names)))
+    compared = compare_in_mlflow(root, chosen, runs)
     if compared:
         served: list[Inline] = (
             [" (served by ", Code("python -m stages.tracking ui"), ")"] if "127.0.0.1" in runs.address else []

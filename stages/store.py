@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from stages import views
 from stages.journal import Journal, Record, now
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class Store:
             if experiment is None:
                 # A server knows best where artifacts go; a database fixes it now, so it must not depend on the folder.
                 artifacts = None if uri.startswith("http") else (root.resolve() / ".d2it" / "mlartifacts").as_uri()
-                return cls(root, client, client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=KIND))
+                tags = KIND | {views.TAG + views.OVERVIEW.name: views.OVERVIEW.state()}
+                return cls(root, client, client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
             return cls(root, client, experiment.experiment_id)
@@ -200,6 +202,10 @@ class Store:
         links = [f"[{stage}](#/experiments/{self.experiment_id}/runs/{run_id})" for stage, run_id in found.items()]
         if tags.get("mlflow.note.content", NOTE).startswith(NOTE):
             self.client.set_tag(parent_id, "mlflow.note.content", NOTE + ", ".join(links))
+
+    def keep(self, view: views.View) -> None:
+        """Let the page of experiments know a view."""
+        self.client.set_experiment_tag(self.experiment_id, views.TAG + view.name, view.state())
 
     def sum_hours(self, parent_id: str) -> None:
         """`gpu_hours` and `cpu_hours` of a parent: of all its stages, wherever and for whomever they ran."""

@@ -34,6 +34,7 @@ from stages.placement import Placement
 from stages.root import find_root
 from stages.store import Store, quiet_mlflow, redacted, split_credentials, tracking_uri
 from stages.system import Watch
+from stages.views import OVERVIEW
 
 INTERVAL = 5.0  # seconds between two batches
 LONGEST_PAUSE = 60.0  # seconds between two tries while MLflow is away
@@ -265,7 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.chdir(root)
     began = time.monotonic()
     try:
-        done, linked = sync(root), settle(Store.connect(root))  # a fresh store gets its tables here, not in a worker
+        done, store = sync(root), Store.connect(root)  # a fresh store gets its tables here, not in a worker
+        linked = settle(store)
+        store.keep(OVERVIEW)
     except Exception as error:
         _say(f"MLflow: {_reason(error, root)}; nothing is lost, try again later")
         return 1
@@ -273,9 +276,11 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command == "ui":
         uri = tracking_uri(root)
         if uri.startswith("http"):
-            print(f"The store is a server: open {split_credentials(uri)[0]}")
+            server = split_credentials(uri)[0].rstrip("/")
+            print(f"The store is a server: open {OVERVIEW.address(server, store.experiment_id)}")
             return 0
-        print(f"Open http://{chosen.host}:{chosen.port} (Ctrl-C ends it)", flush=True)
+        address = OVERVIEW.address(f"http://{chosen.host}:{chosen.port}", store.experiment_id)
+        print(f"Open {address} (Ctrl-C ends it)", flush=True)
         command = ui_command(chosen.host, chosen.port)
         os.execve(command[0], command, ui_environment(root))
     return 0

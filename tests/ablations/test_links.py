@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ablations.links import Runs, find_runs
+from ablations.links import Runs, compare, find_runs
+from ablations.plan import plan
+from ablations.tables import TABLES
 from stages.store import Store
+from tests.imports import ROOT
 
 
 @pytest.fixture
@@ -25,15 +28,23 @@ def parent(store: Store, name: str, identity: str) -> str:
     return str(run.info.run_id)
 
 
-def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all(store: Store) -> None:
-    ids = [parent(store, "window-8", "1"), parent(store, "window-4", "2")]
-    runs = find_runs(store.root, ["window-8", "window-4", "window-2"])
-    assert runs.run("window-8") == f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{ids[0]}"
-    assert runs.run("window-2") == ""
-    query = parse_qs(runs.compare(["window-8", "window-4", "window-2"]).partition("#/compare-runs?")[2])
-    assert json.loads(query["runs"][0]) == ids
-    assert json.loads(query["experiments"][0]) == [store.experiment_id]
-    assert runs.compare(["window-8"]) == ""
+def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there(store: Store) -> None:
+    table = next(table for table in TABLES if table.name == "window")
+    chosen = plan(table, ROOT, "demo", 1)
+    names = [row.experiments[0].name for row in chosen.rows if row.label in ("8", "4", "2")]
+    ids = [parent(store, name, name) for name in names[:2]]
+    runs = find_runs(store.root, names)
+    assert runs.run(names[0]) == f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{ids[0]}"
+    assert runs.run(names[2]) == ""
+    address = compare(store.root, chosen, runs)
+    key = parse_qs(urlsplit(address).fragment.partition("?")[2])["viewStateShareKey"][0]
+    view = json.loads(store.client.get_experiment(store.experiment_id).tags[f"mlflow.sharedViewState.{key}"])
+    assert {run.info.run_id for run in store.client.search_runs([store.experiment_id], view["searchFilter"])} == set(
+        ids
+    )
+    assert view["compareRunCharts"][0]["selectedParams"] == ["refinenet.window"]
+    assert view["compareRunCharts"][0]["selectedMetrics"] == ["fid.random_frechet_distance"]
+    assert compare(store.root, chosen, find_runs(store.root, names[:1])) == ""
 
 
 def test_an_mlflow_that_was_never_used_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

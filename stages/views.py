@@ -1,0 +1,84 @@
+"""Views of MLflow's page of experiments: a link that opens it with chosen columns, rows and plots.
+
+MLflow hides all columns of params and metrics until somebody chooses them. What its button 'Share' writes, a tag of the
+experiment that holds the state of the page, is written here. The state's form is MLflow 3.17's; tests/browser looks at
+the page that it gives.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TAG = "mlflow.sharedViewState."
+PIXELS = 7  # a letter of a column's head
+DISTANCES = ("fid.fid", "fid.random_frechet_distance")  # the second where the extractor has random weights
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows."""
+
+    name: str  # of the view, in its link
+    params: tuple[str, ...]
+    metrics: tuple[str, ...]  # the first orders the rows, the lowest on top
+    run_ids: tuple[str, ...] = ()  # parent runs; empty: all
+    first: int = 1  # metrics on the left of the params
+    plotted: tuple[str, ...] = ()  # metrics drawn against the params, as parallel coordinates and as bars
+
+    def state(self) -> str:
+        """The page's state, JSON."""
+        metrics, params = (
+            [f"{kind}.`{name}`" for name in names]
+            for kind, names in (("metrics", self.metrics), ("params", self.params))
+        )
+        columns = [*metrics[: self.first], *params, *metrics[self.first :]]
+        quoted = ", ".join(f"'{run_id}'" for run_id in self.run_ids)
+        state: dict[str, Any] = {
+            "searchFilter": f"attributes.run_id IN ({quoted})" if self.run_ids else "",
+            "orderByKey": f"metrics.`{self.metrics[0]}`" if self.run_ids else "attributes.start_time",
+            "orderByAsc": bool(self.run_ids),
+            "selectedColumns": columns,
+            "columnOrder": columns,
+            "columnWidths": {column: 40 + PIXELS * len(column.split("`")[1]) for column in columns},
+        }
+        if self.plotted:
+            state |= {"compareRunSections": [SECTION], "compareRunCharts": self._charts(), "hideEmptyCharts": False}
+        return json.dumps(state, separators=(",", ":"))
+
+    def _charts(self) -> list[dict[str, Any]]:
+        parallel: dict[str, Any] = {
+            "type": "PARALLEL", "selectedParams": self.params, "selectedMetrics": self.plotted, "showAllRuns": False,
+        }  # fmt: skip
+        bars: list[dict[str, Any]] = [{"type": "BAR", "metricKey": name, "displayName": name} for name in self.plotted]
+        common: dict[str, Any] = {
+            "metricSectionId": SECTION["uuid"],
+            "runsCountToCompare": 20,
+            "deleted": False,
+            "isGenerated": False,
+        }
+        return [common | chart | {"uuid": f"d2it-{n}"} for n, chart in enumerate([parallel, *bars])]
+
+    def address(self, server: str, experiment_id: str) -> str:
+        """Of the page; `server` without a slash at its end."""
+        page = (
+            f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={self.name}"
+        )
+        return f"{page}&compareRunsMode=CHART" if self.plotted else page
+
+
+SECTION = {"uuid": "d2it", "name": "Comparison", "display": True, "isReordered": False, "deleted": False,
+           "isGenerated": False, "columns": 1}  # fmt: skip
+OVERVIEW = View(
+    "numbers",
+    ("grain.fine_ratio", "dvae.regularizer", "refinenet.layers", "refinenet.window", "sample.grain_source", "seed"),
+    (*DISTANCES, "fid.rfid", "fid.random_reconstruction_frechet_distance", "train_dvae.psnr",
+     "train_content.parameters", "train_content.multiply_adds", "train_content.images_per_second", "gpu_hours",
+     "cpu_hours"),
+    first=len(DISTANCES),
+)  # fmt: skip
+
+
+def comparison(name: str, params: Sequence[str], metrics: Sequence[str], run_ids: Sequence[str]) -> View:
+    """Of some experiments: the params in which they differ, and their metrics drawn against these."""
+    return View(name, tuple(params), tuple(metrics), tuple(run_ids), plotted=tuple(metrics[:1]))

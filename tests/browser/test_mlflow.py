@@ -1,0 +1,65 @@
+"""MLflow's pages, as a researcher opens them."""
+
+from collections.abc import Callable
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+from ablations.links import compare, find_runs
+from stages.views import OVERVIEW
+from tests.browser.conftest import DISTANCES, Windows
+from tests.stages.mlflow_store import runs
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def until(browser: WebDriver, condition: Callable[[WebDriver], object], what: str) -> None:
+    """Wait until a page shows what it must."""
+    WebDriverWait(browser, 90, poll_frequency=0.5).until(condition, what)
+
+
+def text(browser: WebDriver) -> str:
+    """All that the page says."""
+    return str(browser.execute_script("return document.body.innerText"))  # type: ignore[no-untyped-call]
+
+
+def test_the_page_that_ui_names_shows_parents_with_columns_of_params_and_metrics(
+    browser: WebDriver, windows: Windows
+) -> None:
+    experiment = runs(windows.folder)[0].info.experiment_id
+    browser.get(OVERVIEW.address(windows.server.uri, experiment))
+    until(browser, lambda b: all(e.name in text(b) for e in windows.experiments.values()), "the experiments' names")
+    until(browser, lambda b: "fid.random_frechet_distance" in text(b), "a metric's column")
+    assert "refinenet.window" in text(browser)
+    assert all(f"{distance:g}" in text(browser) for distance in DISTANCES.values())
+
+
+def test_a_comparison_of_three_windows_shows_three_rows_what_differs_and_the_distance_against_it(
+    browser: WebDriver, windows: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    found = find_runs(windows.folder, [e.name for e in windows.experiments.values()])
+    address = compare(windows.folder, windows.plan, found)
+    browser.get(address.replace("http://127.0.0.1:5000", windows.server.uri))
+    until(browser, lambda b: "3 matching runs" in text(b), "three rows")
+    labels = "return [...document.querySelectorAll('svg .axis .label')].map(label => label.textContent)"
+    until(browser, lambda b: b.execute_script(labels), "the parallel coordinates")
+    assert browser.execute_script(labels) == ["refinenet.window", "fid.random_frechet_distance"]
+    link = "[...document.querySelectorAll('a')].find(a => a.textContent === arguments[0])"
+    top = f"return {link}.getBoundingClientRect().top"
+    best_first = sorted(DISTANCES, key=DISTANCES.__getitem__)
+    places = [browser.execute_script(top, windows.experiments[label].name) for label in best_first]
+    assert places == sorted(places)
+
+
+def test_pictures_of_a_stage_open_and_a_slider_leads_through_the_steps(browser: WebDriver, windows: Windows) -> None:
+    run = runs(windows.folder, "train_content")[0]
+    browser.get(f"{windows.server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
+    scroll = (
+        "document.querySelectorAll('*').forEach(e => e.scrollTop = 1e6); "  # charts are drawn when they come to sight
+    )
+    shown = "return [...document.images].filter(i => i.src.includes('artifact')).map(i => i.complete && i.naturalWidth)"
+    until(browser, lambda b: any(b.execute_script(scroll + shown)), "a picture")
+    assert browser.find_elements(By.CSS_SELECTOR, "[role=slider]")
