@@ -53,7 +53,7 @@ class Windows:
                     tracker.finish({"random_frechet_distance": distance} if stage == "fid" else {"loss": 0.1})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
     made = Windows(tmp_path_factory.mktemp("windows"))
     made.server.start()
@@ -61,7 +61,7 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
     made.server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     """Headless Chromium."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
