@@ -9,6 +9,7 @@ from ablations.plan import Plan, identity_of, varied
 from stages.store import Store, redacted, split_credentials, tracking_uri
 from stages.views import comparison
 
+MOST = 80  # runs in a view, which MLflow keeps in 5000 characters
 LOCAL = "http://127.0.0.1:5000"  # where `python -m stages.tracking ui` serves the store of this repository
 
 
@@ -48,14 +49,14 @@ def find_runs(root: Path, names: Iterable[str]) -> Runs:
 def compare(root: Path, chosen: Plan, runs: Runs) -> str:
     """Keep a view of a table's runs in MLflow: a row each, what differs, and the table's first metric against it.
 
-    Returns its address; empty for fewer than two runs.
+    Returns its address; empty for fewer than two runs. Of more than MOST runs the first are shown.
     """
     if len(runs.ids) < 2:
         return ""
     identities = {identity_of(name) for name in runs.ids}
     differ = varied([experiment for experiment in chosen.experiments if experiment.identity in identities])
     name = "-".join(part for part in (chosen.table.name, chosen.preset) if part)
-    view = comparison(name, differ, chosen.metric_keys, list(runs.ids.values()))
+    view = comparison(name, differ, chosen.metric_keys, list(runs.ids.values())[:MOST])
     store = Store.connect(root)
     store.keep(view)
     return view.address(runs.address, store.experiment_id)
