@@ -60,7 +60,8 @@ def order_in_words(labels: Sequence[str], ours: Sequence[Summary | None], paper:
         close += math.hypot(a.spread or 0, c.spread or 0) > abs(a.mean - c.mean)
     tau = (2 * agreeing - len(pairs)) / len(pairs)
     if not swapped:
-        words = f"Order: as in the paper, in all {len(pairs)} pairs of settings"
+        which = "the only pair" if len(pairs) == 1 else f"all {len(pairs)} pairs"
+        words = f"Order: as in the paper, in {which} of settings"
     else:
         words = f"Order: {agreeing} of {len(pairs)} pairs of settings as in the paper; the other way round: "
         words += ", ".join(swapped)
