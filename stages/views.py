@@ -28,10 +28,8 @@ class View:
 
     def state(self) -> str:
         """The page's state, JSON."""
-        metrics, params = (
-            [f"{kind}.`{name}`" for name in names]
-            for kind, names in (("metrics", self.metrics), ("params", self.params))
-        )
+        metrics = [f"metrics.`{name}`" for name in self.metrics]
+        params = [f"params.`{name}`" for name in self.params]
         columns = [*metrics[: self.first], *params, *metrics[self.first :]]
         quoted = ", ".join(f"'{run_id}'" for run_id in self.run_ids)
         state: dict[str, Any] = {
@@ -44,6 +42,7 @@ class View:
         }
         if self.plotted:
             state |= {"compareRunSections": [SECTION], "compareRunCharts": self._charts(), "hideEmptyCharts": False}
+            state["runsHiddenMode"] = "SHOW_ALL"  # else only the first ten are drawn
         return json.dumps(state, separators=(",", ":"))
 
     def _charts(self) -> list[dict[str, Any]]:
@@ -53,7 +52,7 @@ class View:
         bars: list[dict[str, Any]] = [{"type": "BAR", "metricKey": name, "displayName": name} for name in self.plotted]
         common: dict[str, Any] = {
             "metricSectionId": SECTION["uuid"],
-            "runsCountToCompare": 20,
+            "runsCountToCompare": 100,
             "deleted": False,
             "isGenerated": False,
         }
