@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 420, 260  # of the plot and its axes; legible on a phone
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 60, 12, 10, 40
 ROW = 18  # height of a line of the legend
 COLOURS = ("#2f7ed8", "#e0562a", "#2a9d5c", "#a64ac9", "#c99700", "#00a0a8", "#d6336c", "#7a7a7a")
 

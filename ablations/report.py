@@ -144,7 +144,8 @@ def _metric(chosen: Plan, standings: Sequence[Standing], metric: Metric) -> list
     head = ["setting", "ours", *(["to best"] if merit else [])]
     if any(value is not None for value in paper):
         head += ["paper", *(["to best"] if merit else [])]
-    name = metric.name if key == metric.key else f"{metric.name}, here {key.partition('.')[2].replace('_', ' ')}"
+    stand_in = key.partition(".")[2].replace("_", " ")  # nobody may take it for FID
+    name = metric.name if key == metric.key else f"{metric.name}, here {stand_in}"
     better = "" if lower is None else ", lower is better" if lower else ", higher is better"
     blocks: list[Block] = [Heading(name + better), Cells(tuple(head), tuple(rows))]
     if merit and any(value is not None for value in paper):
@@ -152,7 +153,7 @@ def _metric(chosen: Plan, standings: Sequence[Standing], metric: Metric) -> list
     x = [one.row.setting.x for one in standings]
     if metric.shape:
         blocks.append(Paragraph(compare.shape_in_words(metric.shape, x, ours, bool(lower))))
-    return blocks + _figure(chosen.table, standings, ours, metric)
+    return blocks + _figure(chosen.table, standings, ours, metric.name if key == metric.key else stand_in)
 
 
 def _ours(standing: Standing, summary: Summary | None, is_best: bool) -> Words:
@@ -171,19 +172,20 @@ def _difference(value: float | None, best: float | None) -> str:
     return "best" if value == best else f"{'+' if value > best else '−'}{compare.number(abs(value - best), best)}"
 
 
-def _figure(table: Table, standings: Sequence[Standing], ours: Sequence[Summary | None], metric: Metric) -> list[Block]:
-    """The metric against x, where the table is a figure."""
+def _figure(table: Table, standings: Sequence[Standing], ours: Sequence[Summary | None], name: str) -> list[Block]:
+    """The metric `name` against x, where the table is a figure."""
     lines: dict[str, list[tuple[float, Summary]]] = {}
     for one, summary in zip(standings, ours, strict=True):
         if one.row.setting.x is not None and summary is not None:
             lines.setdefault(one.row.setting.series or "ours", []).append((one.row.setting.x, summary))
     drawn = [
-        Line(name, [(x, s.mean) for x, s in points], [s.spread for _, s in points]) for name, points in lines.items()
+        Line(series, [(x, s.mean) for x, s in points], [s.spread for _, s in points])
+        for series, points in lines.items()
     ]
     if not drawn:
         return []
-    svg = line_chart(drawn, table.x_axis, metric.name, marked=True)
-    return [Picture(f"figure-{slug(metric.name)}.svg", svg.encode(), f"{metric.name} against {table.x_axis}; bars: ±")]
+    svg = line_chart(drawn, table.x_axis, name, marked=True)
+    return [Picture(f"figure-{slug(name)}.svg", svg.encode(), f"{name} against {table.x_axis}; bars: ±")]
 
 
 def _curves(standings: Sequence[Standing]) -> list[Block]:
