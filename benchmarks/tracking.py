@@ -60,7 +60,7 @@ class Training:
         self.adamw.zero_grad(set_to_none=True)
         loss.backward()
         self.adamw.step()
-        return float(loss)
+        return float(loss.detach())
 
 
 def steps_of_a_block(training: Training, tracker: Tracker | None, waits: list[float]) -> float:
