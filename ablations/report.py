@@ -113,9 +113,9 @@ def _opening(chosen: Plan, standings: Sequence[Standing]) -> Words:
     if any(result.other_code for result in results):
         words.append("Some were made by code that has changed since (†). ")
     words.append("± is the standard deviation over n seeds, n - 1 in its denominator. ")
-    if chosen.preset == DEMO:
-        words.append("The demo is far smaller and its extractor has random weights: compare the order of settings, "
-                     "not the numbers. ")  # fmt: skip
+    if any(experiment.params.fid.extractor == "random" for experiment in chosen.experiments):
+        smaller = "The demo is far smaller and its" if chosen.preset == DEMO else "The"
+        words.append(f"{smaller} extractor has random weights: compare the order of settings, not the numbers. ")
     words.append(" ".join(chosen.table.notes))
     return words
 
