@@ -94,7 +94,7 @@ def test_the_report_has_numbers_links_and_samples_of_what_is_there(ran: Ran) -> 
     assert "2 of 3 experiments done" in text
     assert text.count("(n\u00a0=\u00a01)") == 2
     assert text.count("[MLflow](http://127.0.0.1:5000/#/experiments/") == 2
-    assert "#/compare-runs?runs=%5B%22" in text
+    assert "viewStateShareKey=window-smallest&compareRunsMode=CHART" in text
     assert "samples-2.png" in text
     assert "| 4 | 1 missing |" in text
     assert "1 failed" in markdown(report(WINDOW, ran.folder, "photos", 1))
