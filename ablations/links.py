@@ -49,14 +49,18 @@ def find_runs(root: Path, names: Iterable[str]) -> Runs:
 def compare(root: Path, chosen: Plan, runs: Runs) -> str:
     """Keep a view of a table's runs in MLflow: a row each, what differs, and the table's first metric against it.
 
-    Returns its address; empty for fewer than two runs. Of more than MOST runs the first are shown.
+    Returns its address; empty for fewer than two runs, and where MLflow does not keep the view: a report needs none. Of
+    more than MOST runs the first are shown.
     """
-    if len(runs.ids) < 2:
+    found = {identity_of(name).partition("-")[0] for name in runs.ids}  # params, whichever code ran with them
+    known = [experiment for experiment in chosen.experiments if experiment.identity.partition("-")[0] in found]
+    if len(runs.ids) < 2 or not known:
         return ""
-    identities = {identity_of(name) for name in runs.ids}
-    differ = varied([experiment for experiment in chosen.experiments if experiment.identity in identities])
+    differ = varied(known)
     name = "-".join(part for part in (chosen.table.name, chosen.preset) if part)
     view = comparison(name, differ, chosen.metric_keys, list(runs.ids.values())[:MOST])
-    store = Store.connect(root)
-    store.keep(view)
-    return view.address(runs.address, store.experiment_id)
+    try:
+        Store.connect(root).keep(view)
+    except Exception:  # away since the runs were found, or not ours to write
+        return ""
+    return view.address(runs.address, runs.experiment)

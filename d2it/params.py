@@ -243,7 +243,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
         ParamsError: the file is missing, no YAML, or wrong; the message names each wrong key.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=Yaml12Loader)
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; start from one in presets/") from None
     except yaml.YAMLError as error:
@@ -251,11 +251,11 @@ def load(path: Path = Path("params.yaml")) -> Params:
     return parse(values, str(path))
 
 
-class Loader(yaml.CSafeLoader):
+class Yaml12Loader(yaml.CSafeLoader):
     """YAML in which 1e-4 is a number, as in YAML 1.2, which DVC reads and writes."""
 
 
-Loader.add_implicit_resolver(
+Yaml12Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)$"),
     list("-+0123456789"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from d2it.params import Loader, load
+from d2it.params import Yaml12Loader, load
 from stages.dag import definition
 from stages.errors import StageError
 from stages.root import find_root
@@ -103,7 +103,7 @@ def _recorded_outputs(lock: Path) -> dict[str, str]:
     """md5 of each output under outputs/ that dvc.lock knows."""
     if not lock.exists():
         return {}
-    stages = (yaml.load(lock.read_text(encoding="utf-8"), Loader=Loader) or {}).get("stages", {})
+    stages = (yaml.load(lock.read_text(encoding="utf-8"), Loader=Yaml12Loader) or {}).get("stages", {})
     outs = [out for stage in stages.values() for out in stage.get("outs", [])]
     return {out["path"]: out["md5"] for out in outs if out["path"].startswith("outputs/") and "md5" in out}
 

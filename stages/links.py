@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from d2it.params import Loader, Params, load
+from d2it.params import Params, Yaml12Loader, load
 from stages.dag import definitions
 from stages.journal import now
 from stages.key import recorded_keys
@@ -38,7 +38,7 @@ class Recorded:
     def keys(self) -> dict[str, str]:
         """Of the stages that it is made of; empty where that cannot be said."""
         try:
-            return recorded_keys(self.params.model_dump(mode="json"), yaml.load(self.lock, Loader=Loader))
+            return recorded_keys(self.params.model_dump(mode="json"), yaml.load(self.lock, Loader=Yaml12Loader))
         except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):  # of another version, or half written
             return {}
 

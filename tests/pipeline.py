@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import yaml
 
-from d2it.params import Loader, Params, parse
+from d2it.params import Params, Yaml12Loader, parse
 from d2it.training.ranks import Ranks
 from stages.entry import write_metrics
 from stages.stage import NAMES, Stage
@@ -35,7 +35,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 def smallest_params() -> dict[str, Any]:
     """The demo's params with the smallest sizes that still use every part."""
-    values: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"), Loader=Loader)
+    values: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"), Loader=Yaml12Loader)
     for section, changes in SMALLEST.items():
         values[section] |= changes
     return values

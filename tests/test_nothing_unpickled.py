@@ -14,7 +14,7 @@ ARGUMENTS = {
     "torch.load": {"weights_only": {"True"}},
     "np.load": {"allow_pickle": {"False"}},
     "numpy.load": {"allow_pickle": {"False"}},
-    "yaml.load": {"Loader": {"Loader", "_Loader"}},
+    "yaml.load": {"Loader": {"Yaml12Loader", "_Loader"}},
 }
 # Networks of others come as torch.save writes them, are known by their sha256, and are read as tensors alone; `pickle`
 # is there the home of the error for anything else.
@@ -58,6 +58,7 @@ def test_no_file_of_the_project_can_unpickle(path: Path) -> None:
         "np.save(path, x, allow_pickle=True)",
         "from numpy import load",
         "yaml.load(text, Loader=yaml.Loader)",
+        "yaml.load(text, Loader=Loader)",
     ],
 )
 def test_the_search_finds_what_unpickles(line: str) -> None:

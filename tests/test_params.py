@@ -10,7 +10,7 @@ import yaml
 from d2it import params
 from tests.imports import ROOT
 
-DEMO: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"), Loader=params.Loader)
+DEMO: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"), Loader=params.Yaml12Loader)
 
 
 def changed(**changes: Any) -> dict[str, Any]:

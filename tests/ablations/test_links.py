@@ -47,6 +47,22 @@ def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there
     assert compare(store.root, chosen, find_runs(store.root, names[:1])) == ""
 
 
+def test_runs_of_older_code_are_compared_and_an_mlflow_that_keeps_no_view_costs_the_link_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = plan(next(table for table in TABLES if table.name == "window"), ROOT, "demo", 1)
+    names = [row.experiments[0].name for row in chosen.rows if row.label in ("8", "4")]
+    older = [name.rpartition("-")[0] + "-0000" for name in names]
+    for name in older:
+        parent(store, name, name)
+    runs = find_runs(store.root, older)
+    assert "viewStateShareKey=window-demo" in compare(store.root, chosen, runs)
+    others = [f"other-{n}-0000000{n}-0000" for n in range(2)]
+    assert compare(store.root, chosen, Runs(runs.address, runs.experiment, dict.fromkeys(others, "x"))) == ""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9")
+    assert compare(store.root, chosen, runs) == ""
+
+
 def test_an_mlflow_that_was_never_used_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert find_runs(tmp_path, ["a"]).trouble

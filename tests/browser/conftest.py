@@ -80,7 +80,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
         "--window-size=1920,1100",
         f"--user-data-dir={profile}",
     ):
-        options.add_argument(argument)  # fmt: skip
+        options.add_argument(argument)
     started = webdriver.Chrome(options=options, service=Service(driver))
     started.set_page_load_timeout(120)
     yield started

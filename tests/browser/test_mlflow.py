@@ -57,9 +57,7 @@ def test_a_comparison_of_three_windows_shows_three_rows_what_differs_and_the_dis
 def test_pictures_of_a_stage_open_and_a_slider_leads_through_the_steps(browser: WebDriver, windows: Windows) -> None:
     run = runs(windows.folder, "train_content")[0]
     browser.get(f"{windows.server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
-    scroll = (
-        "document.querySelectorAll('*').forEach(e => e.scrollTop = 1e6); "  # charts are drawn when they come to sight
-    )
+    scroll = "document.querySelectorAll('*').forEach(e => e.scrollTop = 1e6); "  # a chart is drawn when it is in sight
     shown = "return [...document.images].filter(i => i.src.includes('artifact')).map(i => i.complete && i.naturalWidth)"
     until(browser, lambda b: any(b.execute_script(scroll + shown)), "a picture")
     assert browser.find_elements(By.CSS_SELECTOR, "[role=slider]")

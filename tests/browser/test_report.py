@@ -36,7 +36,7 @@ def test_a_report_is_readable_on_a_phone_and_all_its_pictures_open_without_a_net
         assert widths[0] <= widths[1]
         said = str(browser.execute_script("return document.body.innerText"))
         assert "1.175" in said
-        assert "missing" in said  # two settings were never run
+        assert "missing" in said  # without RefineNet was never run
         assert all(experiment.name in said for experiment in windows.experiments.values())
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[attr-defined]

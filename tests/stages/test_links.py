@@ -9,7 +9,7 @@ import pytest
 import yaml
 from mlflow.entities import Run
 
-from d2it.params import Loader, Params
+from d2it.params import Params, Yaml12Loader
 from stages.key import recorded_keys, stage_key
 from stages.tracking import main
 from tests.imports import ROOT
@@ -96,7 +96,7 @@ def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cach
     root = toy.folder
     first = _links(root, "workspace")
     assert len(first) == 3
-    lock = yaml.load((root / "dvc.lock").read_text(), Loader=Loader)
+    lock = yaml.load((root / "dvc.lock").read_text(), Loader=Yaml12Loader)
     keys = recorded_keys(params.model_dump(mode="json"), lock)
     assert keys == {name: stage_key(name) for name in ("prepare", "train_grain", "sample")}
 
@@ -125,7 +125,7 @@ def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cach
 
 
 def test_keys_leave_out_what_is_recorded_with_other_params_and_what_is_made_from_it(toy: Toy, params: Params) -> None:
-    lock = yaml.load((toy.folder / "dvc.lock").read_text(), Loader=Loader)
+    lock = yaml.load((toy.folder / "dvc.lock").read_text(), Loader=Yaml12Loader)
     values = params.model_dump(mode="json")
     values["dgt"]["images"] += 1
     assert list(recorded_keys(values, lock)) == ["prepare"]
