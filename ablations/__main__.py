@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ablations.plan import Plan, plan
 from ablations.tables import NAMES, TABLES
-from stages.errors import is_users
-from stages.root import find_root
+from d2it.errors import UserError
+from pipeline.root import find_root
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,9 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return _run(chosen, root)
             case _:
                 return _report(chosen, root)
-    except ValueError as error:
-        if not is_users(error):
-            raise
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -52,7 +50,7 @@ def _print_links(plans: list[Plan], root: Path) -> None:
         wanted = {one.identity for one in plan_.experiments}
         found = compare(root, plan_, find_runs(root, [name for name in done if identity_of(name) in wanted]))
         if found:
-            print(f"compare in MLflow (python -m stages.tracking ui): {found}")
+            print(f"compare in MLflow (python -m tracking ui): {found}")
         print(f"its page: python -m ablations report {plan_.asked_for}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Literal
 
-from stages.errors import StageError
+from pipeline.errors import StageError
 
 State = Literal["done", "running", "queued", "failed", "missing"]
 LIMIT = 600.0  # seconds that one command of dvc or git may take

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablations.plan import Plan, identity_of, varied
-from stages.store import Store, redacted, split_credentials, tracking_uri
-from stages.views import comparison
+from tracking.store import Store, redacted, split_credentials, tracking_uri
+from tracking.views import comparison
 
 MOST = 80  # runs in a view, which MLflow keeps in 5000 characters
-LOCAL = "http://127.0.0.1:5000"  # where `python -m stages.tracking ui` serves the store of this repository
+LOCAL = "http://127.0.0.1:5000"  # where `python -m tracking ui` serves the store of this repository
 
 
 @dataclass(frozen=True)

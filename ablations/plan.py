@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ablations.tables import DEMO, Setting, Table
-from d2it.params import Params, ParamsError, load, parse
-from stages.dag import definitions
-from stages.errors import StageError
-from stages.key import content_md5
+from d2it.params import Params, ParamsError, check_params, load_params
+from pipeline.dag import definitions
+from pipeline.errors import StageError
+from pipeline.key import content_md5
 
 Flat = dict[str, Any]  # 'section.key' -> value
 
@@ -135,7 +135,7 @@ def load_preset(root: Path, name: str) -> Params:
     """
     if name not in presets(root):
         raise StageError(f"preset {name!r}: allowed: {', '.join(presets(root))}")
-    return load(root / "presets" / f"{name}.yaml")
+    return load_params(root / "presets" / f"{name}.yaml")
 
 
 def changed(base: Params, setting: Setting) -> Params:
@@ -148,7 +148,7 @@ def changed(base: Params, setting: Setting) -> Params:
     for key, value in setting.change.items():
         section, _, name = key.partition(".")
         values[section][name] = value(base) if callable(value) else value
-    return parse(values, setting.label)
+    return check_params(values, setting.label)
 
 
 def flat(params: Params) -> Flat:

@@ -245,7 +245,7 @@ def _reproduce(root: Path, chosen: Plan, standings: Sequence[Standing], runs: Ru
     compared = compare_in_mlflow(root, chosen, runs)
     if compared:
         served: list[Inline] = (
-            [" (served by ", Code("python -m stages.tracking ui"), ")"] if "127.0.0.1" in runs.address else []
+            [" (served by ", Code("python -m tracking ui"), ")"] if "127.0.0.1" in runs.address else []
         )
         blocks.append(Paragraph([Link("Compare all runs in MLflow", compared), *served]))
     elif runs.trouble:

@@ -46,7 +46,7 @@ class Outputs:
         """
         import torch
 
-        from d2it.sizes import parameters
+        from d2it.cost import parameters
         from d2it.transformer.content import build_content
 
         config = json.loads(self._files.read_text("outputs/train_content/config.json"))

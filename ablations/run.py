@@ -13,7 +13,7 @@ from pathlib import Path
 from ablations import experiments as known
 from ablations.experiments import State, Task
 from ablations.plan import Experiment, Plan, identity_of
-from d2it.params import Params, load
+from d2it.params import Params, load_params
 
 SHORTEST, LONGEST = 3.0, 30.0  # seconds between two looks at the queue, which cost a second of CPU each
 PATIENCE = 8  # looks without a worker before workers are started again
@@ -67,7 +67,7 @@ def run(plans: Sequence[Plan], root: Path, jobs: int, only: Sequence[str] = (), 
         StageError: dvc does not do what it is asked.
         ParamsError: params.yaml, in which dvc makes the changes, is wrong.
     """
-    workspace = load(root / "params.yaml")
+    workspace = load_params(root / "params.yaml")
     for plan in plans:
         for row in plan.rows:
             if row.refused:

@@ -30,7 +30,7 @@ class Metric:
 class Setting:
     """A row."""
 
-    label: str  # may name params, as in '{content.layers}+{refinenet.layers}'
+    label: str  # may name params, as in '{content_transformer.layers}+{refinenet.layers}'
     change: Change = field(default_factory=dict)
     paper: tuple[float | None, ...] = ()  # one a metric; shorter: None
     preset: str = ""  # instead of the table's
@@ -68,23 +68,23 @@ PARAMETERS = Metric("parameters, M", "parameters", lower_is_better=None)
 
 def all_layers(base: Params) -> int:
     """Blocks of backbone and RefineNet together: a backbone of as many layers stands for both."""
-    return base.content.layers + base.refinenet.layers
+    return base.content_transformer.layers + base.refinenet.layers
 
 
 def depth(backbone: int, refinenet: int) -> Change:
     """So many layers more or fewer than the preset's, 10 + 2 in D²iT-B."""
     return {
-        "content.layers": lambda base: base.content.layers + backbone,
+        "content_transformer.layers": lambda base: base.content_transformer.layers + backbone,
         "refinenet.layers": lambda base: base.refinenet.layers + refinenet,
     }
 
 
-WITHOUT_REFINENET: Change = {"refinenet.layers": 0, "content.layers": all_layers}
+WITHOUT_REFINENET: Change = {"refinenet.layers": 0, "content_transformer.layers": all_layers}
 # All regions fine: one code every 8 x 8 pixels, patches of 2 x 2 codes, DiT's own head. That is DiT on a plain VAE.
 PLAIN_DIT: Change = {**WITHOUT_REFINENET, "grain.fine_ratio": 1.0}
 HALF_OF_DEMO: Change = {
     "dvae.images": 9200, "dvae.cooldown_images": 5000, "dvae.adversarial_start": 8400, "dvae.adversarial_warmup": 800,
-    "dgt.images": 9280, "content.images": 13120,
+    "grain_transformer.images": 9280, "content_transformer.images": 13120,
 }  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _convergence(sizes: tuple[str, ...], thousands: tuple[float, ...], batch: in
     models: tuple[tuple[str, Change], ...] = (("D²iT", {}), ("DiT", PLAIN_DIT))
     return tuple(
         Setting(
-            f"{model}{size and f'-{size}'}, {k:g}K steps", {**change, "content.images": round(k * 1000) * batch},
+            f"{model}{size and f'-{size}'}, {k:g}K steps", {**change, "content_transformer.images": round(k * 1000) * batch},
             preset=preset and f"{preset}_{size.lower()}", x=k, series=f"{model}{size and f'-{size}'}",
         )
         for size in sizes for model, change in models for k in thousands
@@ -117,7 +117,7 @@ TABLES = (
         "components", "Components", "ablation of the components, D²iT-B on FFHQ, 50 epochs", "ffhq_b", (FID_10K,),
         (
             Setting("DiT", PLAIN_DIT, (34.67,)),
-            Setting("+ DVAE and routing", {**WITHOUT_REFINENET, "content.loss_weighting": "position"}, (29.10,)),
+            Setting("+ DVAE and routing", {**WITHOUT_REFINENET, "content_transformer.loss_weighting": "position"}, (29.10,)),
             Setting("+ dynamic grain loss", WITHOUT_REFINENET, (27.62,)),
             Setting("+ RefineNet and learnable positions", {}, (22.11,)),
         ),
@@ -127,7 +127,7 @@ TABLES = (
     Table(
         "depth", "Depth of RefineNet", "layers of DiT + RefineNet, D²iT-B on FFHQ, 50 epochs", "ffhq_b", (FID_10K,),
         tuple(
-            Setting("{content.layers}+{refinenet.layers}", depth(*change), (paper,))
+            Setting("{content_transformer.layers}+{refinenet.layers}", depth(*change), (paper,))
             for change, paper in (((2, -2), 25.15), ((0, 0), 22.11), ((-2, 2), 26.53), ((2, 0), 20.99), ((2, 2), 19.96))
         ),
         notes=("The paper's 12+0 (25.15) is not its 'without RefineNet' of the windows (27.62). Ours are one model: "
@@ -187,12 +187,12 @@ TABLES = (
         ),
         demo=(
             Setting("2 + 1 layers, width 64",
-                    {"content.layers": 2, "refinenet.layers": 1, "content.width": 64, "content.heads": 2}),
+                    {"content_transformer.layers": 2, "refinenet.layers": 1, "content_transformer.width": 64, "content_transformer.heads": 2}),
             Setting("4 + 2 layers, width 128"),
-            Setting("6 + 3 layers, width 128", {"content.layers": 6, "refinenet.layers": 3}),
+            Setting("6 + 3 layers, width 128", {"content_transformer.layers": 6, "refinenet.layers": 3}),
         ),
         seeds=1,
-        notes=("Multiply-adds: `python -m d2it.sizes`.",),
+        notes=("Multiply-adds: `python -m d2it.cost`.",),
     ),
 )  # fmt: skip
 NAMES = tuple(table.name for table in TABLES)

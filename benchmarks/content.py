@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import arguments, in_turn, pick_device, show
-from d2it.sizes import CLASSES, GRID, RATIOS, SIZES, content_transformer, dit, map_of_ratio
+from d2it.cost import CLASSES, GRID, RATIOS, SIZES, content_transformer, dit, map_of_ratio
 
 BATCH = 8
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import arguments, in_turn, pick_device, show, timed
-from d2it.sizes import (
+from d2it.cost import (
     CLASSES,
     GRID,
     META,
@@ -25,9 +25,8 @@ from d2it.sizes import (
     dit,
     map_of_ratio,
 )
-from d2it.transformer.backbone import DiT
-from d2it.transformer.block import AdaLNZeroBlock
-from d2it.transformer.layout import PackedTokens
+from d2it.transformer.dit import AdaLNZeroBlock, DiT
+from d2it.transformer.routing import PackedTokens
 
 BATCH = {"B": 256, "L": 128, "XL": 96}  # trains in 80 GB
 PRODUCT, PRODUCTS, MAPS = 8192, 20, 8

@@ -17,7 +17,7 @@ import psutil
 import yaml
 
 from benchmarks.timing import arguments, show
-from slurm.dev_cluster import DevCluster
+from slurm.dev.cluster import DevCluster
 
 ROOT = Path(__file__).parents[1]
 WATCHED_SECONDS = 20.0

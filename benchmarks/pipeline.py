@@ -34,11 +34,11 @@ from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import linear_schedule
 from d2it.dvae.encoder import HierarchicalEncoder
 from d2it.dvae.model import DVAEConfig, DynamicVAE, save_dvae
-from d2it.params import Params, load
+from d2it.params import Params, load_params
+from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.loop import Run, Update, train
-from d2it.training.ranks import Ranks
 from d2it.transformer.content import DynamicContentTransformer, build_content
 from stages import encode_latents
 from stages.stage import Stage
@@ -68,7 +68,7 @@ class NoCheckpoints(Checkpoints):
 
 def cases(device: torch.device) -> dict[str, Case]:
     """Demo size and size B, the latter small on a CPU."""
-    demo, b = load(ROOT / "params.yaml"), load(ROOT / "presets" / "imagenet_b.yaml")
+    demo, b = load_params(ROOT / "params.yaml"), load_params(ROOT / "presets" / "imagenet_b.yaml")
     if device.type == "cpu":
         small = _changed(b, images=8, batch_size=8, micro_batch=8, precision="float32")
         return {"demo": Case(demo, 512, 72, 8, 20), "B": Case(small, 4, 8, 1, 1)}
@@ -76,7 +76,7 @@ def cases(device: torch.device) -> dict[str, Case]:
 
 
 def _changed(params: Params, **content: Any) -> Params:
-    return params.model_copy(update={"content": params.content.model_copy(update=content)})
+    return params.model_copy(update={"content": params.content_transformer.model_copy(update=content)})
 
 
 def write_inputs(case: Case, outputs: Path) -> None:
@@ -102,7 +102,7 @@ def write_inputs(case: Case, outputs: Path) -> None:
     )
     dvae.thresholds, dvae.data = [0.5], FINGERPRINT
     save_dvae(outputs / "train_dvae", dvae)
-    rows = 4 * p.content.batch_size
+    rows = 4 * p.content_transformer.batch_size
     mean = torch.randn(rows, d.latent_channels, grid, grid)
     maps = (rng.random((rows, regions, regions)) < 0.5).astype(np.uint8)
     with LatentWriter(outputs / "latents", rows, d.latent_channels, grid, regions) as writer:
@@ -123,12 +123,12 @@ class Work:
         )  # fmt: skip
         self.latents = Latents(outputs / "latents")
         sizes = {"factors": p.grain.factors, "latent_grid": p.latent_grid, "latent_channels": p.dvae.latent_channels}
-        sections = {"content": p.content.model_dump(), "refinenet": p.refinenet.model_dump()}
+        sections = {"content": p.content_transformer.model_dump(), "refinenet": p.refinenet.model_dump()}
         self.model = build_content(sections | sizes | {"classes": CLASSES}).to(device)
         d = p.diffusion
         self.schedule = linear_schedule(d.timesteps, d.beta_start, d.beta_end).to(device)
         self.adamw = torch.optim.AdamW(self.model.parameters(), fused=True)
-        self.ema = EMA(self.model, p.content.ema_decay)
+        self.ema = EMA(self.model, p.content_transformer.ema_decay)
 
     def encode(self) -> int:
         """Encode all photos; returns their number, mirrored ones included."""
@@ -151,14 +151,14 @@ class Work:
 
     def train(self) -> int:
         """Some training steps; returns images seen."""
-        p = _changed(self.stage.params, images=self.case.train_steps * self.stage.params.content.batch_size)
+        p = _changed(self.stage.params, images=self.case.train_steps * self.stage.params.content_transformer.batch_size)
         loss = ContentLoss(self.stage, self.model, self.latents, self.schedule, 1.0)
         run = Run(
             p.content, self.latents.rows, 0, self.device, NoCheckpoints(self.stage.scratch), lambda *_: None,
             "train_content", self.ema,
         )  # fmt: skip
-        train([Update("content", self.model, self.adamw, p.content.learning_rate, loss)], run)
-        return p.content.images
+        train([Update("content", self.model, self.adamw, p.content_transformer.learning_rate, loss)], run)
+        return p.content_transformer.images
 
 
 def measure(work: Callable[[], int], kind: type[nn.Module], rounds: int) -> tuple[float, float]:

@@ -20,11 +20,11 @@ import torch.multiprocessing as mp
 from benchmarks.timing import arguments, show
 from d2it.data.latents import Latents, LatentWriter
 from d2it.diffusion.schedule import linear_schedule
-from d2it.params import load
+from d2it.params import load_params
+from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.loop import Run, Update, train
-from d2it.training.ranks import Ranks
 from d2it.transformer.content import build_content
 from stages.stage import Stage
 from stages.train_content import ContentLoss
@@ -45,8 +45,10 @@ def write_latents(folder: Path, grid: int, channels: int) -> None:
 
 def seconds_of(ranks: Ranks, folder: Path) -> float:
     """Time of a short training, from its first step to its end."""
-    p = load(PARAMS)
-    content = p.content.model_copy(update={"images": STEPS * BATCH, "batch_size": BATCH, "micro_batch": MICRO_BATCH})
+    p = load_params(PARAMS)
+    content = p.content_transformer.model_copy(
+        update={"images": STEPS * BATCH, "batch_size": BATCH, "micro_batch": MICRO_BATCH}
+    )
     p = p.model_copy(update={"content": content})
     latents = Latents(folder)
     device = torch.device("cpu")
@@ -67,8 +69,8 @@ def seconds_of(ranks: Ranks, folder: Path) -> float:
         stage = Stage("train_content", p, place, place, place, device, ranks, lambda *_: None)
         loss = ContentLoss(stage, model, latents, schedule, 1.0)
         adamw = torch.optim.AdamW(model.parameters(), fused=True)
-        update = Update("content", model, adamw, content.learning_rate, loss)
-        ema = EMA(model, content.ema_decay)
+        update = Update("content", model, adamw, content_transformer.learning_rate, loss)
+        ema = EMA(model, content_transformer.ema_decay)
         run = Run(content, ROWS, 0, device, Checkpoints(place), lambda *_: None, "", ema, ranks)
         began = time.perf_counter()
         train([update], run)
@@ -96,7 +98,7 @@ def rank_main(rank: int, folder: Path, rounds: int, results: "mp.SimpleQueue[tup
 def main() -> None:
     """Spawn both ranks."""
     options = arguments("Two ranks with one thread each against one rank with one thread.")
-    p = load(PARAMS)
+    p = load_params(PARAMS)
     results = mp.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
         write_latents(Path(folder), p.data.image_size // p.grain.factors[0], p.dvae.latent_channels)

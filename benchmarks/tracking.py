@@ -19,9 +19,9 @@ from benchmarks.timing import arguments, pick_device, show
 from d2it.diffusion.loss import diffusion_loss
 from d2it.diffusion.schedule import add_noise, linear_schedule
 from d2it.grain.codes import code_weight
-from d2it.params import load
+from d2it.params import load_params
 from d2it.transformer.content import DynamicContentTransformer
-from stages.tracking import Tracker
+from tracking.tracker import Tracker
 
 BLOCK_SECONDS = 13.0
 SETTLED_SECONDS = 3.0  # until the sender has found its run, once a stage
@@ -32,9 +32,9 @@ class Training:
     """Steps of the demo's content transformer on random latents."""
 
     def __init__(self) -> None:
-        params, self.device = load(), pick_device()
+        params, self.device = load_params(), pick_device()
         torch.manual_seed(0)
-        grid, self.batch = params.data.image_size // params.grain.factors[0], params.content.batch_size
+        grid, self.batch = params.data.image_size // params.grain.factors[0], params.content_transformer.batch_size
         model = DynamicContentTransformer(
             params.content, params.refinenet, params.grain.factors, grid, params.dvae.latent_channels, 8
         )
@@ -83,7 +83,7 @@ def measure(training: Training, root: Path, rounds: int) -> dict[str, float]:
     waits: list[float] = []
     first = 0.0
     for round_ in range(rounds + 1):
-        with Tracker.open(stage="train_content", key=f"{round_:064}", params=load(), root=root) as tracker:
+        with Tracker.open(stage="train_content", key=f"{round_:064}", params=load_params(), root=root) as tracker:
             if round_:
                 time.sleep(SETTLED_SECONDS)
             on = steps_of_a_block(training, tracker, waits)

@@ -16,6 +16,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from d2it.files import write_text
+
 LINE_SECONDS = 30.0  # between two lines in a log
 STATE_SECONDS = 0.5  # between two states in the file
 
@@ -76,10 +78,8 @@ class Progress:
     def _write_state(self, now: float) -> None:
         assert self._file is not None
         self._last_state = now
-        part = self._file.with_suffix(".part")
         with contextlib.suppress(OSError):  # a full disk must not stop the work for want of a bar
-            part.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
-            part.replace(self._file)
+            write_text(self._file, json.dumps(asdict(self.state)))
 
     def _write_line(self, now: float) -> None:
         self._last_line = now

@@ -8,13 +8,14 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
+from d2it.errors import UserError
 from d2it.progress import Progress
 
 TIMEOUT_SECONDS = 30.0  # without a byte
 CHUNK_BYTES = 1 << 20
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """A file of weights that is missing or cannot be used; the message says which, where it belongs, and its sha256."""
 
 

@@ -3,8 +3,8 @@
 import argparse
 import sys
 
+from d2it.errors import UserError
 from slurm.launcher import launch
-from stages.errors import is_users
 
 _ABOUT = """Runs one stage of dvc.yaml as a job, shows its log, and ends with its exit code.
 A stage that has a job already, queued or running, is not submitted again: the launcher waits for that job.
@@ -24,17 +24,15 @@ def main() -> int:
     try:
         match sys.argv[1:]:
             case ["doctor", *rest]:
-                from slurm import doctor
+                from slurm.doctor import command as doctor
 
                 return doctor.main(rest)
             case ["dev", *rest]:
-                from slurm import dev
+                from slurm.dev import command as dev
 
                 return dev.main(rest)
         return launch(parser.parse_args().stage)
-    except ValueError as error:
-        if not is_users(error):
-            raise
+    except UserError as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.errors import StageError
 from slurm.cluster import Resources
-from stages.errors import StageError
 
 ANSWER_SECONDS = 2.0
 _FORMAT = "%P|%a|%l|%s|%D|%c|%m|%G"

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -21,7 +20,8 @@ from pydantic import (
     model_validator,
 )
 
-from stages.errors import StageError
+from d2it.yaml import YAMLError, read_yaml
+from pipeline.errors import StageError
 
 WORK_SECONDS = 60  # that a time limit must leave before the signal: a job that only starts and saves burns its requeues
 ONE_RANK = ("prepare",)  # stages that cannot share their work
@@ -154,11 +154,11 @@ def load_resources(path: Path, stages: Collection[str], profile: str | None = No
 
 def _read(path: Path) -> _File:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader) or {}
+        values = read_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise StageError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise StageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except YAMLError as error:
+        raise StageError(f"{path}: not YAML: {error}") from None
     try:
         return _File.model_validate(values)
     except ValidationError as error:
@@ -209,14 +209,3 @@ def _reason(one: Mapping[str, Any], allowed: Collection[str]) -> str:
         return f": unknown key; allowed: {', '.join(allowed)}"
     text = one["msg"].removeprefix("Value error, ")
     return f" = {one['input']!r}: {text[:1].lower()}{text[1:]}"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which 4:00:00 is a text, as in YAML 1.2; YAML 1.1 reads it as the number 14400."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:int"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))

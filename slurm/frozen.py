@@ -3,13 +3,12 @@
 import contextlib
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
-from stages.dag import Definition
+from pipeline.dag import Definition
+from pipeline.packages import IN_A_JOB
 
 CODE = Path(__file__).parents[1]  # the code that this launcher runs, which is the workspace's
-PACKAGES = ("d2it", "stages", "slurm")
 SETTINGS = ("params.yaml", "dvc.yaml", "dvc.lock")
 
 
@@ -18,7 +17,7 @@ def freeze(workspace: Path, tree: Path, stage: Definition) -> None:
 
     A hard link keeps what it names: DVC replaces an output by removing it, never by writing into it.
     """
-    for package in PACKAGES:
+    for package in IN_A_JOB:
         shutil.copytree(CODE / package, tree / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     for name in SETTINGS:
         with contextlib.suppress(FileNotFoundError):
@@ -28,7 +27,7 @@ def freeze(workspace: Path, tree: Path, stage: Definition) -> None:
             _link(workspace / path, tree / path)
 
 
-def deliver(tree: Path, workspace: Path, name: str) -> None:
+def deliver_outputs(tree: Path, workspace: Path, name: str) -> None:
     """Put the outputs of stage `name` from a job's tree into a workspace: all of them, or none."""
     outputs = workspace / "outputs"
     part, old = outputs / f".{name}.part", outputs / f".{name}.old"
@@ -39,25 +38,6 @@ def deliver(tree: Path, workspace: Path, name: str) -> None:
         (outputs / name).rename(old)
     part.rename(outputs / name)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def provenance(workspace: Path) -> dict[str, str]:
-    """Environment variables by which a job's code is known: the commit that the workspace has checked out."""
-    return {"D2IT_GIT_COMMIT": _git(workspace, "rev-parse", "--verify", "--quiet", "HEAD").strip()}
-
-
-def dirty_diff(workspace: Path) -> str:
-    """What the workspace's files differ from its commit by; empty if in nothing."""
-    return _git(workspace, "diff", "HEAD", "--", *PACKAGES, *SETTINGS[:2])
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=False
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
 
 
 def _link(source: Path, target: Path) -> None:

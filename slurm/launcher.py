@@ -6,21 +6,22 @@ import shutil
 import sys
 from pathlib import Path
 
-from d2it.params import Params, load
+from d2it.params import Params, load_params
+from pipeline.dag import definition, definitions
+from pipeline.downloads import ensure
+from pipeline.errors import StageError
+from pipeline.git import commit, uncommitted
+from pipeline.key import stage_key
+from pipeline.root import find_root
 from slurm import local, sbatch
 from slurm.capabilities import refuse_impossible
 from slurm.cluster import Resources, load_resources
-from slurm.frozen import deliver, dirty_diff, freeze, provenance
+from slurm.frozen import deliver_outputs, freeze
 from slurm.interrupt import Interrupt
 from slurm.job import Job
 from slurm.ledger import Entry, sweep
 from slurm.target import Target, find_target
 from slurm.wait import wait
-from stages.dag import definition, definitions
-from stages.downloads import ensure
-from stages.errors import StageError
-from stages.key import stage_key
-from stages.root import find_root
 
 CLUSTER = Path(__file__).with_name("cluster.yaml")
 TAIL_BYTES = 2000  # of the log of a job that somebody has waited for before
@@ -37,7 +38,7 @@ def launch(stage: str) -> int:
         ParamsError, StageError: something is wrong that can be seen before the job starts.
     """
     definition(stage)
-    params, target, root = load(), find_target(), find_root()
+    params, target, root = load_params(), find_target(), find_root()
     resources = _resources(stage, params, target)
     ensure(stage, params)
     entry = Entry(root, stage, stage_key(stage))
@@ -56,7 +57,7 @@ def launch(stage: str) -> int:
             return 128 + interrupt.number
         with entry.lock():
             if code == 0:
-                deliver(entry.tree, Path.cwd(), stage)
+                deliver_outputs(entry.tree, Path.cwd(), stage)
             if waiter.is_last():
                 entry.clear()
     return code
@@ -75,7 +76,11 @@ def _resources(stage: str, params: Params, target: Target) -> Resources:
         where = f"slurm/cluster.yaml: {stage}: nodes * tasks_per_node"
     else:
         found, where = Resources(tasks_per_node=local.ranks_asked() if stage != "prepare" else 1), "D2IT_RANKS"
-    section = {"train_dvae": params.dvae, "train_grain": params.dgt, "train_content": params.content}.get(stage)
+    section = {
+        "train_dvae": params.dvae,
+        "train_grain": params.grain_transformer,
+        "train_content": params.content_transformer,
+    }.get(stage)
     if section is not None and section.batch_size // section.micro_batch % found.world_size:
         raise StageError(
             f"{where} = {found.world_size}: cannot share out the {section.batch_size // section.micro_batch} "
@@ -111,12 +116,12 @@ def _find(entry: Entry) -> Job | None:
 def _submit(entry: Entry, target: Target, resources: Resources) -> Job:
     files, workspace = entry.files, Path.cwd()
     experiment = {name: os.environ[name] for name in EXPERIMENT if name in os.environ}
-    environment = experiment | provenance(workspace) | {"DVC_ROOT": str(entry.root)}
+    environment = experiment | {"D2IT_GIT_COMMIT": commit(workspace), "DVC_ROOT": str(entry.root)}
     order = {"stage": entry.stage, "key": entry.key, "environment": environment}
     try:
         entry.tree.mkdir(parents=True)
         freeze(workspace, entry.tree, definition(entry.stage))
-        (entry.tree / "dirty.diff").write_text(dirty_diff(workspace), encoding="utf-8")
+        (entry.tree / "dirty.diff").write_text(uncommitted(workspace), encoding="utf-8")
         files.logs.mkdir(parents=True, exist_ok=True)
         files.order.write_text(json.dumps(order), encoding="utf-8")
         files.attempt.write_text("0", encoding="utf-8")

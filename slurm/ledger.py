@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from d2it.files import write_text
+from pipeline.lock import locked
 from slurm.job import Files
-from stages.errors import StageError
 
 LOCK_SECONDS = 600.0  # another launcher may be copying a large result
 FORGET_DAYS = 30.0  # entries of jobs that ended, and that nobody has asked for since
@@ -58,36 +59,24 @@ class Entry:
         Raises:
             StageError: another launcher holds it for ten minutes.
         """
-        with self._open_lock("lock") as file:
-            deadline = time.monotonic() + LOCK_SECONDS
-            while True:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                if time.monotonic() > deadline:
-                    raise StageError(
-                        f"{self.stage}: {file.name} is held by another launcher since {LOCK_SECONDS:.0f} s"
-                    )
-                time.sleep(0.1)
+        path = self.root / ".d2it" / "locks" / f"{self.name}.lock"
+        refusal = f"{self.stage}: {path} has been held by another launcher for {LOCK_SECONDS:.0f} s"
+        with locked(path, seconds=LOCK_SECONDS, refusal=refusal):
             yield
 
     @contextmanager
     def waiting(self) -> Iterator["Waiter"]:
         """Count as somebody who waits for this job."""
-        with self._open_lock("waiters") as file:
+        path = self.root / ".d2it" / "locks" / f"{self.name}.waiters"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as file:  # a shared lock, which filelock has not, needs a file that can be read (NFSv4)
             fcntl.flock(file, fcntl.LOCK_SH)
             yield Waiter(file)
 
-    def _open_lock(self, what: str) -> IO[str]:
-        folder = self.root / ".d2it" / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return (folder / f"{self.name}.{what}").open("w")
-
     def record(self, job: dict[str, Any]) -> None:
         """Remember the submitted job; JSON, written whole or not at all."""
-        part = self.folder / "submitted.part"
-        part.write_text(json.dumps(job | {"submitted": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
-        part.replace(self.folder / "submitted.json")
+        submitted = job | {"submitted": time.strftime("%Y-%m-%d %H:%M:%S")}
+        write_text(self.folder / "submitted.json", json.dumps(submitted))
 
     def recall(self) -> dict[str, Any] | None:
         """What `record` wrote, None if there is nothing."""

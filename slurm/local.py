@@ -12,10 +12,10 @@ from typing import Any
 
 import psutil
 
+from pipeline.errors import StageError
 from slurm.cluster import Resources
 from slurm.job import Files
 from slurm.ledger import Entry
-from stages.errors import StageError
 
 PATIENCE_SECONDS = 60.0  # between asking a job to stop and killing it: it saves, and tells MLflow
 

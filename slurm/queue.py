@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from d2it.files import write_text
+
 ASK_SECONDS = 5.0
 TIMEOUT_SECONDS = 30
 _FORMAT = "%i|%T|%r|%N|%Z"
@@ -59,9 +61,7 @@ def look(root: Path) -> Answer:
         found = _read(path)
         if time.time() - found.time >= ASK_SECONDS:
             found = ask()
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(asdict(found)), encoding="utf-8")
-            part.replace(path)
+            write_text(path, json.dumps(asdict(found)))
     return found
 
 

@@ -6,6 +6,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+from d2it.files import write_text
+
 FIND_SECONDS = 300.0  # for all ranks to start
 COLLECTIVE = timedelta(hours=1)  # ranks may wait for rank 0's measurements; a rank that died is noticed at once
 
@@ -22,9 +24,7 @@ def join(folder: Path, attempt: int, rank: int, size: int) -> None:
     path = folder / f"rendezvous-{attempt}"
     if rank == 0:
         store = TCPStore("0.0.0.0", 0, size, True, COLLECTIVE, wait_for_workers=False)
-        part = path.with_suffix(".part")
-        part.write_text(f"{_address()} {store.port}", encoding="utf-8")
-        part.replace(path)
+        write_text(path, f"{_address()} {store.port}")
     else:
         host, port = _find(path)
         store = TCPStore(host, port, size, False, COLLECTIVE, wait_for_workers=False)

@@ -12,11 +12,11 @@ from typing import Any
 
 import submitit
 
+from pipeline.errors import StageError
 from slurm.cluster import Resources
 from slurm.job import Files
 from slurm.ledger import Entry
 from slurm.queue import Queued, ask, call, look
-from stages.errors import StageError
 
 GRACE_SECONDS = 10.0  # for a file written on a node to show up here
 AWAY_SECONDS = 3600.0  # without an answer, before the launcher gives up; the job may go on

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from stages.errors import StageError
+from pipeline.errors import StageError
 
 Target = Literal["slurm", "local", "inline"]
 _TARGETS: tuple[Target, ...] = ("slurm", "local", "inline")

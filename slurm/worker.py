@@ -17,9 +17,9 @@ from typing import Any
 
 import submitit
 
-from d2it.stopping import Stop, Stopped
+from d2it.errors import UserError
+from d2it.ranks.stopping import Stop, Stopped
 from slurm.job import Files
-from stages.errors import is_users
 
 FENCE_SECONDS = 5.0
 REQUEUED_SECONDS = 120.0  # for SLURM to end a job that has asked to be requeued
@@ -54,10 +54,7 @@ def main(folder: Path, logs: Path) -> int:
         if stopped.number != signal.SIGUSR2 or signal.SIGTERM in came:  # preempted, SLURM sends both
             return 128 + signal.SIGTERM  # not the job's last word: SLURM may requeue it
         code = _requeue(order, environment.job_id, rank, began)
-    except ValueError as error:
-        if not is_users(error):
-            _failed(files, rank, 1)
-            raise
+    except UserError as error:
         print(error, file=sys.stderr, flush=True)
         code = 2
     except BaseException:
@@ -74,7 +71,7 @@ def _run(order: dict[str, Any], files: Files, environment: submitit.JobEnvironme
     """Run the stage as one of the job's ranks; torch is imported here, not by the launcher."""
     import torch
 
-    from d2it.training.ranks import Ranks
+    from d2it.ranks.ranks import Ranks
     from slurm.rendezvous import join
     from stages.entry import run
 

@@ -6,11 +6,11 @@ import torch
 from d2it.data.arrays import Arrays
 from d2it.data.latents import LatentWriter, stack_moments
 from d2it.data.photos import Photos
-from d2it.dvae.model import DynamicVAE, describe, load_dvae
+from d2it.dvae.model import DynamicVAE, about, load_dvae
 from d2it.grain.thresholds import grain_maps, grain_shares
 from d2it.progress import Progress
-from d2it.saved import identity, write_config
-from d2it.training.in_order import in_order
+from d2it.ranks.in_order import in_order
+from d2it.saved import describe, identity, write_config
 from stages.lineage import check_inputs
 from stages.stage import Stage
 
@@ -19,7 +19,7 @@ BATCH = 32  # fixed, because another batch size may round differently
 
 @torch.no_grad()
 def main(stage: Stage) -> dict[str, float]:
-    """Writes train/{moments,grain_maps,labels}-*.npy and train/config.json, which names the DVAE and the data.
+    """Writes train/{moments,grain_maps,labels}-*.npy, and train/config.json with DVAE, data and shares of grains.
 
     Returns:
         The measured share of regions of each grain.
@@ -46,13 +46,12 @@ def main(stage: Stage) -> dict[str, float]:
             counts += np.array(grain_shares(maps, len(counts))) * len(maps)
             writer.append(moments, maps, labels)
             progress.update(len(maps))
-    write_config(stage.out / "train", describe(model) | {"dvae": identity(stage.outputs / "train_dvae")})
-    shares = counts / photos.rows
-    return {f"share_of_grain_{g + 1}": float(share) for g, share in enumerate(shares)} | {
-        "fine_ratio": float(shares[-1])
-    }
+    shares = [float(share) for share in counts / photos.rows]
+    origin = {"dvae": identity(stage.outputs / "train_dvae"), "grain_shares": shares}
+    write_config(stage.out / "train", describe(model) | about(model) | origin)
+    return {f"share_of_grain_{g + 1}": share for g, share in enumerate(shares)} | {"fine_ratio": shares[-1]}
 
 
 def _sizes(model: DynamicVAE, photos: Photos) -> tuple[int, int, int]:
     """Latent channels, and the sides of the latent grid and of the grain map."""
-    return model.config.latent_channels, photos.region_grid * model.copies[0], photos.region_grid
+    return model.latent_channels, photos.region_grid * model.copies[0], photos.region_grid

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from d2it.params import load
-from d2it.training.ranks import Ranks
-from stages.alone import alone
-from stages.dag import definition
-from stages.downloads import weights_folder
-from stages.errors import StageError
-from stages.key import stage_key
-from stages.root import find_root
+from d2it.files import write_text
+from d2it.params import load_params
+from d2it.ranks.ranks import Ranks
+from pipeline.dag import definition
+from pipeline.downloads import weights_folder
+from pipeline.errors import StageError
+from pipeline.key import stage_key
+from pipeline.lock import alone
+from pipeline.root import find_root
 from stages.stage import NAMES, Report, Stage
-from stages.tracking import Tracker
+from tracking.tracker import Tracker
 
 
 def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
@@ -38,9 +39,9 @@ def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
     Raises:
         ParamsError: params.yaml cannot be used; nothing has been written.
         StageError: unknown stage, missing input, a stage that runs already, or a final number that is not finite.
-        Stopped: somebody asked.
+        Stopped: this process was asked to end.
     """
-    params, main, ranks = load(), _main_of(name), ranks or Ranks()
+    params, main, ranks = load_params(), _main_of(name), ranks or Ranks()
     root, key = find_root(), key or stage_key(name)
     outputs, scratch = Path("outputs"), root / ".d2it" / "scratch" / f"{name}-{key[:16]}"
 
@@ -109,6 +110,4 @@ def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
     wrong = [f"{name} = {value}" for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
         raise StageError(f"{path}: {', '.join(wrong)}: must be finite")
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(dict(metrics), sort_keys=True, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(dict(metrics), sort_keys=True, indent=2) + "\n")

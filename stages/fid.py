@@ -1,4 +1,4 @@
-"""fid: samples beside real images, and reconstructions beside their originals, by the Frechet distance and its kin.
+"""Stage fid: samples beside real images, and reconstructions beside their originals, by their Frechet distances.
 
 rFID is measured here and not in train_dvae, so that a change in evaluation never retrains.
 """
@@ -6,7 +6,6 @@ rFID is measured here and not in train_dvae, so that a change in evaluation neve
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +13,21 @@ from numpy.typing import NDArray
 
 from d2it import pictures
 from d2it.data.arrays import Arrays
+from d2it.data.description import read_description
 from d2it.data.photos import Photos, to_uint8
 from d2it.data.shards import Shards, Shuffled
 from d2it.dvae.model import DynamicVAE, load_dvae
-from d2it.evaluation.features import RANDOM_SEED, InceptionFeatures, load_weights, random_weights
+from d2it.evaluation.features import RANDOM_SEED, InceptionFeatures, load_inception_weights, random_weights
 from d2it.evaluation.frechet import frechet_distance
 from d2it.evaluation.precision_recall import nearest, precision_recall
 from d2it.evaluation.reference import Reference, load_reference, save_reference
 from d2it.evaluation.statistics import ImageStatistics, measured_features
 from d2it.grain.thresholds import grain_maps
-from d2it.params import FID
+from d2it.params import FIDParams
 from d2it.progress import Progress
-from d2it.training.in_order import in_order
+from d2it.ranks.in_order import in_order
 from d2it.weights import INCEPTION, locate
-from stages.errors import StageError
+from pipeline.errors import StageError
 from stages.lineage import check_inputs
 from stages.stage import Stage
 
@@ -137,7 +137,7 @@ def open_images(folder: Path) -> Shuffled:
         raise StageError(f"{folder}: no images: fid compares with {folder.name} images; see data.validation") from None
 
 
-def check(fid: FID, counts: dict[str, int], reconstructions: int) -> None:
+def check(fid: FIDParams, counts: dict[str, int], reconstructions: int) -> None:
     """Whether there are enough images on both sides, `counts` by name, and enough reconstructions.
 
     Raises:
@@ -152,22 +152,24 @@ def check(fid: FID, counts: dict[str, int], reconstructions: int) -> None:
             raise StageError(f"fid.neighbours = {fid.neighbours}: must be below the {used} {name} images compared")
 
 
-def open_extractor(fid: FID, weights: Path, device: torch.device) -> InceptionFeatures:
+def open_extractor(fid: FIDParams, weights: Path, device: torch.device) -> InceptionFeatures:
     """The network that `fid.extractor` names."""
     inception = fid.extractor == "inception"
-    return InceptionFeatures(load_weights(locate(INCEPTION, weights)) if inception else random_weights(), device)
+    return InceptionFeatures(
+        load_inception_weights(locate(INCEPTION, weights)) if inception else random_weights(), device
+    )
 
 
-def reference_key(fid: FID, prepare: Path) -> str:
+def reference_key(fid: FIDParams, prepare: Path) -> str:
     """Names all that the reference statistics depend on, batches included, whose size changes the rounding."""
-    data: dict[str, Any] = json.loads((prepare / "data.json").read_text(encoding="utf-8"))
+    data = read_description(prepare)
     parts = {
         "version": FEATURES_VERSION,
         "extractor": fid.extractor,
         "weights": INCEPTION.sha256 if fid.extractor == "inception" else f"seed {RANDOM_SEED}",
-        "data": data["fingerprint"],
+        "data": data.fingerprint,
         "reference": fid.reference,
-        "images": data[fid.reference],
+        "images": data.train if fid.reference == "train" else data.validation,
         "neighbour_images": fid.neighbour_images,
         "batch_size": fid.batch_size,
     }

@@ -1,21 +1,23 @@
-"""Whether what earlier stages left belongs together and to params.yaml; found out before any work is done with it.
+"""Whether what earlier stages left belongs together and to params.yaml, before any work is done with it.
 
 Each side states facts, under the names of params.yaml where they are keys of it: a fact that two sides state must be
 the same. So a model of another size, regulariser, number of grains, DVAE or data set is refused.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from d2it.saved import CONFIG, SavedModelError, differences, flat, identity, read_config, read_json
-from stages.errors import StageError
+from d2it.data.description import read_description
+from d2it.nested import differences, flatten
+from d2it.params.architecture import CONTENT, DVAE, GRAIN, value_at
+from d2it.saved import CONFIG, SavedModelError, identity, read_config
+from pipeline.errors import StageError
 from stages.stage import Stage
 
 Facts = dict[str, Any]
 
-ARCHITECTURE = ("layers", "width", "heads", "position", "window", "tokens")
-DATA, DVAE = "data set", "DVAE"  # facts that are no params: a fingerprint and a sha256
+DATA, ENCODER = "data set", "DVAE"  # facts that are no params: a fingerprint and a sha256
 
 
 def check_inputs(stage: Stage, *names: str) -> None:
@@ -25,7 +27,8 @@ def check_inputs(stage: Stage, *names: str) -> None:
         StageError: two of them do not belong together; one line that names both sides.
         SavedModelError: a description is missing or damaged.
     """
-    sides: dict[str, Facts] = {"params.yaml": flat(stage.params.model_dump(mode="json"))}
+    sizes = {key: value_at(stage.params, key) for keys in (DVAE, GRAIN, CONTENT) for key in keys.values()}
+    sides: dict[str, Facts] = {"params.yaml": flatten(stage.params.model_dump(mode="json")) | sizes}
     for name in names:
         folder = stage.outputs / name
         facts = _read(folder, _FACTS[name])
@@ -44,57 +47,42 @@ def _compare(place: str, facts: Facts, other: str, stated: Facts) -> None:
 def _read(folder: Path, facts: Callable[[Path], Facts]) -> Facts:
     try:
         return facts(folder)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise SavedModelError(f"{folder}: {CONFIG} is not this stage's: {error}; run dvc repro") from None
 
 
 def _of_data(folder: Path) -> Facts:
-    return {DATA: read_json(folder / "data.json")["fingerprint"]}
+    return {DATA: read_description(folder).fingerprint}
 
 
 def _of_dvae(folder: Path) -> Facts:
-    return _encoder(read_config(folder)) | {DVAE: identity(folder)}
+    config = read_config(folder)
+    return _named(config, DVAE) | {DATA: config["data"], ENCODER: identity(folder)}
 
 
 def _of_latents(folder: Path) -> Facts:
-    return _latents(read_config(folder / "train"))
+    return _encoder(read_config(folder / "train"))
 
 
 def _of_grain_transformer(folder: Path) -> Facts:
     config = read_config(folder)
-    latents = config["latents"]
-    size = config["region_grid"] * latents["factors"][-1]
-    return _latents(latents) | _sections(config, "dgt", "diffusion") | {"data.image_size": size}
+    return _encoder(config["latents"]) | _named(config, GRAIN) | flatten(config["schedule"], "diffusion.")
 
 
 def _of_content_transformer(folder: Path) -> Facts:
     config = read_config(folder)
-    latents = config["latents"]
-    size = config["latent_grid"] * latents["factors"][0]
-    return _latents(latents) | _sections(config, "content", "refinenet", "diffusion") | {"data.image_size": size}
+    diffusion = flatten(config["schedule"], "diffusion.") | {"diffusion.objective": config["objective"]}
+    return _encoder(config["latents"]) | _named(config, CONTENT) | diffusion
 
 
-def _latents(config: Facts) -> Facts:
-    return _encoder(config) | {DVAE: config["dvae"]}
+def _encoder(latents: Facts) -> Facts:
+    """Of the DVAE that made some latents, from their config.json."""
+    return _named(latents, DVAE) | {DATA: latents["data"], ENCODER: latents["dvae"]}
 
 
-def _encoder(config: Facts) -> Facts:
-    """A DVAE, from its config.json or from that of its latents."""
-    names = ["channels", "multipliers", "res_blocks", "latent_channels", "regularizer"]
-    if config["regularizer"] == "vq":
-        names.append("codebook_size")
-    facts = {f"dvae.{name}": config[name] for name in names}
-    return facts | {"grain.factors": config["factors"], DATA: config["data"]}
-
-
-def _sections(config: Facts, *names: str) -> Facts:
-    """What makes a transformer, and the whole of its diffusion."""
-    return {
-        f"{name}.{key}": value
-        for name in names
-        for key, value in config[name].items()
-        if key in ARCHITECTURE or name == "diffusion"
-    }
+def _named(config: Facts, keys: Mapping[str, str]) -> Facts:
+    """An architecture under the names of params.yaml."""
+    return {key: config["architecture"][argument] for argument, key in keys.items()}
 
 
 _FACTS: dict[str, Callable[[Path], Facts]] = {

@@ -1,6 +1,5 @@
 """prepare: images in, shards out; with the entropy of each region, its quantiles, and grain maps to look at."""
 
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2it import pictures
+from d2it.data.description import DataDescription, write_description
 from d2it.data.imageset import Source
 from d2it.data.shards import Shards
 from d2it.data.sources import open_demo, open_images, without_labels
@@ -17,7 +17,7 @@ from d2it.grain.entropy import region_entropy
 from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_maps
 from d2it.params import Params
 from d2it.progress import Progress
-from stages.root import find_root
+from pipeline.root import find_root
 from stages.stage import Stage
 
 PHOTOS = 8  # in the picture of grain maps
@@ -54,15 +54,15 @@ def main(stage: Stage) -> dict[str, float]:
     }
     for name, picture in shown.items():
         pictures.save_png(out / f"{name}.png", picture)
-    description = {
-        "train": len(source.train),
-        "validation": len(source.validation),
-        "classes": source.classes,
-        "labels": params.data.labels,
-        "image_size": params.data.image_size,
-        "fingerprint": written.fingerprint,
-    }
-    (out / "data.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    description = DataDescription(
+        train=len(source.train),
+        validation=len(source.validation),
+        classes=source.classes,
+        labels=params.data.labels,
+        image_size=params.data.image_size,
+        fingerprint=written.fingerprint,
+    )
+    write_description(out, description)
     numbers = {
         "train_images": float(len(source.train)),
         "validation_images": float(len(source.validation)),

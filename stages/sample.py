@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
-from d2it.data.arrays import Arrays
+from d2it.data.arrays import Arrays, save_npz
 from d2it.data.latents import Latents
 from d2it.data.parts import Parts
 from d2it.data.photos import to_uint8
@@ -17,19 +17,16 @@ from d2it.diffusion.grain import sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import Schedule, linear_schedule
 from d2it.dvae.model import load_dvae
-from d2it.grain.thresholds import grain_shares
-from d2it.params import Diffusion
 from d2it.progress import Progress
-from d2it.saved import load_weights, read_config
+from d2it.ranks.in_order import in_order
+from d2it.saved import read_config
 from d2it.seeds import stream_seed
-from d2it.training.in_order import in_order
-from d2it.transformer.content import build_content
-from d2it.transformer.grain import DynamicGrainTransformer, build_grain
+from d2it.transformer.content import load_content
+from d2it.transformer.grain import load_grain
 from stages.lineage import check_inputs
 from stages.stage import Stage
 
 SHOWN, A_ROW = 24, 8
-RATIO_MAPS = 65536  # training maps that measure the ratio of random ones
 
 
 class GrainMaps:
@@ -37,25 +34,21 @@ class GrainMaps:
 
     def __init__(self, stage: Stage, schedule: Schedule) -> None:
         self.params, self.device, self.schedule = stage.params, stage.device, schedule
-        self.latents = Latents(stage.outputs / "encode_latents" / "train")
-        folder = stage.outputs / "train_grain"
-        config = read_config(folder)
-        self.grains, self.region_grid = config["grains"], config["region_grid"]
-        self.model: DynamicGrainTransformer = build_grain(config)
-        load_weights(self.model, folder, stage.device)
+        folder = stage.outputs / "encode_latents" / "train"
+        self.latents, self.shares = Latents(folder), read_config(folder)["grain_shares"]
+        self.model = load_grain(stage.outputs / "train_grain", stage.device)
+        self.region_grid = self.model.region_grid
 
     def draw(self, labels: Tensor, streams: ImageStreams) -> Tensor:
-        """(B, h, w) uint8 grain maps, one of each label (B,)."""
+        """(B, h, w) uint8 grain maps, one for each label (B,)."""
         source = self.params.sample.grain_source
         if source == "transformer":
-            return sample_grain_maps(self.schedule, self.model, labels, self.region_grid, streams)
+            return sample_grain_maps(self.schedule, self.model, labels, streams)
         if source == "real":
             place = streams.uniform(()).double().cpu().numpy()
             rows = (place * self.latents.rows).astype(np.int64)
             return self.latents.take_maps(rows, self.device)[0]
-        rows = np.arange(min(self.latents.rows, RATIO_MAPS))
-        shares = grain_shares(self.latents.take_maps(rows, self.device)[0].cpu().numpy(), self.grains)
-        edges = torch.tensor(shares, device=self.device).cumsum(0)[:-1]
+        edges = torch.tensor(self.shares, device=self.device).cumsum(0)[:-1]
         uniform = streams.uniform((self.region_grid, self.region_grid))
         return (uniform[..., None] >= edges).sum(-1).to(torch.uint8)
 
@@ -67,17 +60,21 @@ def main(stage: Stage) -> dict[str, float]:
     check_inputs(stage, "prepare", "train_dvae", "encode_latents", "train_grain", "train_content")
     folder = stage.outputs / "train_content"
     config = read_config(folder)
-    content = build_content(config)
-    load_weights(content, folder, device)
-    diffusion = Diffusion.model_validate(config["diffusion"])
+    content = load_content(folder, device)
     dvae = load_dvae(stage.outputs / "train_dvae", device)
+    schedule = linear_schedule(**config["schedule"]).to(device)
     generator = ImageGenerator(
-        dvae, content, diffusion, p.sample.steps, p.sample.sampler, p.sample.guidance, p.sample.guidance_interval
+        dvae=dvae,
+        content=content,
+        schedule=schedule,
+        objective=config["objective"],
+        steps=p.sample.steps,
+        sampler=p.sample.sampler,
+        guidance=p.sample.guidance,
+        guidance_interval=p.sample.guidance_interval,
     )
-    full = linear_schedule(diffusion.timesteps, diffusion.beta_start, diffusion.beta_end).to(device)
-    grain_maps = GrainMaps(stage, full.respaced(p.sample.grain_steps))
-    classes = max(1, config["classes"])
-    labels = np.arange(p.sample.images) % classes  # equal numbers of each class
+    grain_maps = GrainMaps(stage, schedule.respaced(p.sample.grain_steps))
+    labels = np.arange(p.sample.images) % max(1, content.no_class)  # equal numbers of each class
 
     def draw(start: int) -> Arrays:
         stop = min(start + p.sample.batch_size, p.sample.images)
@@ -91,20 +88,20 @@ def main(stage: Stage) -> dict[str, float]:
     _draw_missing(stage, parts, starts, draw)
     if not stage.leads:
         return {}
-    size = grain_maps.region_grid * dvae.config.factors[-1]
+    size = grain_maps.region_grid * dvae.factors[-1]
     images = np.empty((p.sample.images, size, size, 3), np.uint8)
     maps = np.empty((p.sample.images, grain_maps.region_grid, grain_maps.region_grid), np.uint8)
     for start in starts:
         batch = slice(start, start + p.sample.batch_size)
         images[batch], maps[batch] = parts.load(start)
-    np.savez(stage.out / "samples.npz", images, labels)
+    save_npz(stage.out / "samples.npz", arr_0=images, arr_1=labels)
     np.save(stage.out / "grain_maps.npy", maps)
     _picture(stage, images, maps, len(content.copies))
     return {"fine_ratio": float((maps == len(content.copies) - 1).mean()), "images": float(len(images))}
 
 
 def _draw_missing(stage: Stage, parts: Parts, starts: range, draw: Callable[[int], Arrays]) -> None:
-    """Draw the batches, named by their first image, that `parts` lacks; rank 0 says which, and keeps them as found."""
+    """Draw the batches, named by their first image, that `parts` lacks; rank 0 knows which, and keeps them."""
     images, size = stage.params.sample.images, stage.params.sample.batch_size
     lacking = stage.ranks.broadcast(torch.tensor([stage.leads and not parts.has(start) for start in starts]))
     todo = [start for start, lacks in zip(starts, lacking.tolist(), strict=True) if lacks]

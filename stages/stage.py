@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from d2it.params import Params
-from d2it.training.ranks import Ranks
+from d2it.ranks.ranks import Ranks
 
 NAMES = ("prepare", "train_dvae", "encode_latents", "train_grain", "train_content", "sample", "fid")
 
 
 class Report(Protocol):
-    """Takes the curves and pictures of a running stage; never blocks and never raises for want of a server."""
+    """Takes the curves and pictures of a running stage; never blocks, and never raises where a server is away."""
 
     def __call__(
         self, step: int, numbers: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None

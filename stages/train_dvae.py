@@ -6,138 +6,189 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
+from d2it.counting import META, multiply_adds, parameters, without_values
+from d2it.data.description import read_description
 from d2it.data.photos import Photos, to_uint8
-from d2it.dvae.discriminator import PatchDiscriminator
-from d2it.dvae.loss import DVAELoss
+from d2it.dvae.discriminator import PatchDiscriminator, hinge_loss
+from d2it.dvae.loss import adversarial_share, autoencoder_loss
 from d2it.dvae.measure import latent_scale, reconstruction_psnr
-from d2it.dvae.model import DVAEConfig, DynamicVAE, describe, save_dvae
+from d2it.dvae.model import DynamicVAE, about, save_dvae
+from d2it.dvae.perceptual import PerceptualLoss
 from d2it.grain.codes import codes_once
 from d2it.grain.thresholds import entropy_thresholds, grain_maps
+from d2it.params.architecture import dvae_arguments
+from d2it.saved import describe
 from d2it.seeds import stream_seed
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
-from d2it.training.loop import MicroBatch, Run, Update, micro_batches, train
+from d2it.training.loop import MicroBatch, TrainingRun, Update, micro_batches, train
 from d2it.weights import VGG16, locate
-from stages.inputs import fingerprint
 from stages.stage import Stage
 
 SHOWN = 8
 
 
-def build(stage: Stage) -> DynamicVAE:
-    """A DVAE with initial weights; thresholds and the name of the training set are that set's."""
-    p = stage.params
-    torch.manual_seed(stream_seed(p.seed, "dvae", "weights"))
-    model = DynamicVAE(
-        DVAEConfig(
-            channels=p.dvae.channels,
-            multipliers=p.dvae.multipliers,
-            res_blocks=p.dvae.res_blocks,
-            latent_channels=p.dvae.latent_channels,
-            regularizer=p.dvae.regularizer,
-            codebook_size=p.dvae.codebook_size,
-            factors=p.grain.factors,
-        )
-    )
-    quantiles = np.load(stage.outputs / "prepare" / "entropy_quantiles.npy", allow_pickle=False)
-    model.thresholds = entropy_thresholds(quantiles, p.grain.shares)
-    model.data = fingerprint(stage.outputs)
-    return model.to(stage.device).to(memory_format=torch.channels_last)
-
-
-class Losses:
-    """The two losses of a micro-batch; the discriminator's sees the reconstructions of the autoencoder's.
-
-    With VQ they keep each step's codes, from which the codebook learns once a step, on all ranks the same.
-    """
-
-    def __init__(self, losses: DVAELoss, photos: Photos, run: Run) -> None:
-        self.losses, self.photos, self.run = losses, photos, run
-        self._pairs: dict[int, tuple[Tensor, Tensor]] = {}  # images and reconstructions by micro-batch
-        self._codes: list[Tensor] = []  # VQ: (n_i, z) of this rank's micro-batches of the step
-
-    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) and their grain maps (B, h, w)."""
-        batch = self.photos.take(rows, self.run.device)
-        maps = grain_maps(batch.entropy, self.losses.model.thresholds)
-        return batch.images, torch.from_numpy(maps).to(self.run.device)
-
-    def autoencoder(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstruction, regulariser and, once it has started, the adversarial loss."""
-        images, maps = self.batch(micro.rows)
-        found = self.losses.autoencoder(images, maps, micro.generator, micro.images_seen)
-        self._pairs[micro.number] = (images, found.reconstructions)
-        if found.codes is not None:
-            self._codes.append(found.codes)
-        return found.loss, found.numbers
-
-    def discriminator(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hinge loss on the pairs that the autoencoder's update left."""
-        loss = self.losses.adversary(*self._pairs.pop(micro.number))
-        return loss, {"discriminator_loss": loss}
-
-    @torch.no_grad()
-    def start_codebook(self) -> None:
-        """k-means of the first step's codes, before anything meets the codebook; a checkpoint's takes its place."""
-        model = self.losses.model
-        for _, rows in micro_batches(self.run, 0):
-            images, maps = self.batch(rows)
-            self._codes.append(codes_once(model.encode(images, maps).mean, maps, model.copies))
-        self.learn_codebook("start")
-
-    def learn_codebook(self, step: int | str) -> None:
-        """From the step's codes of all ranks, in the order of the micro-batches; named by its step for its seed."""
-        quantizer = self.losses.model.quantizer
-        assert quantizer is not None
-        codes = torch.cat(self.run.ranks.gather(self._codes))
-        self._codes.clear()
-        quantizer.learn(codes, stream_seed(self.run.seed, "codebook", step))
-
-
 def main(stage: Stage) -> dict[str, float]:
-    """Writes weights.safetensors, config.json, curve.csv and reconstructions.png; returns PSNR in dB."""
-    p, config = stage.params, stage.params.dvae
-    model = build(stage)
-    discriminator = PatchDiscriminator(config.discriminator_channels, config.discriminator_layers).to(stage.device)
-    vgg = locate(VGG16, stage.weights) if config.perceptual_weight > 0 else None
+    """Writes weights.safetensors, config.json, curve.csv and reconstructions.png.
+
+    Returns:
+        PSNR in dB, the latent scale, parameters, and multiply-adds of one pass through encoder and decoder.
+    """
+    p, device = stage.params, stage.device
+    model = _initial_model(stage)
+    discriminator = PatchDiscriminator(p.dvae.discriminator_channels, p.dvae.discriminator_layers).to(device)
+    vgg = locate(VGG16, stage.weights) if p.dvae.perceptual_weight > 0 else None
     photos = Photos(stage.outputs / "prepare" / "train", p.data.flip)
-    run = Run(
-        config,
-        photos.rows,
-        stream_seed(p.seed, "dvae"),
-        stage.device,
-        Checkpoints(stage.scratch, describe(model)),
-        stage.report,
-        "train_dvae",
+    run = TrainingRun(
+        params=p.dvae,
+        rows=photos.rows,
+        seed=stream_seed(p.seed, "dvae"),
+        device=device,
+        checkpoints=Checkpoints(stage.scratch, describe(model) | about(model)),
+        report=stage.report,
+        label="train_dvae",
         ranks=stage.ranks,
     )
-    losses = Losses(DVAELoss(config, model, discriminator, vgg), photos, run)
-    rate = config.base_learning_rate * config.batch_size
-    learn = losses.learn_codebook if model.quantizer is not None else None
-    updates = [Update("autoencoder", model, _adam(model), rate, losses.autoencoder, after_step=learn)]
-    if config.adversarial_weight > 0:
-        adversary, start = _adam(discriminator), config.adversarial_start
-        updates.append(Update("discriminator", discriminator, adversary, rate, losses.discriminator, start))
+    losses = Losses(stage, model, discriminator, photos=photos, run=run)
+    if vgg is not None:
+        losses.perceptual = PerceptualLoss(vgg).to(device)
+    rate = p.dvae.base_learning_rate * p.dvae.batch_size
+    updates = [
+        Update(
+            name="autoencoder",
+            model=model,
+            optimizer=_adam(model),
+            learning_rate=rate,
+            loss=losses.autoencoder,
+            after_step=losses.learn_codebook if model.quantizer is not None else None,
+        )
+    ]
+    if p.dvae.adversarial_weight > 0:
+        updates.append(
+            Update(
+                name="discriminator",
+                model=discriminator,
+                optimizer=_adam(discriminator),
+                learning_rate=rate,
+                loss=losses.discriminator_loss,
+                starts_at=p.dvae.adversarial_start,
+            )
+        )
     if model.quantizer is not None:
         losses.start_codebook()
     curve = train(updates, run)
     if not stage.leads:
         return {}
     model.eval()
-    model.latent_scale = latent_scale(model, photos, config.micro_batch)
+    model.latent_scale = latent_scale(model, photos, p.dvae.micro_batch)
     save_dvae(stage.out, model)
     save_curve(stage.out / "curve.csv", curve)
     _picture(stage, model)
-    validation = Photos(stage.outputs / "prepare" / "validation", flip=False)
-    psnr, mean_colour = reconstruction_psnr(model, validation, config.micro_batch, p.grain.region_size)
-    print(f"validation PSNR {psnr:.2f} dB; each region replaced by its mean colour: {mean_colour:.2f} dB", flush=True)
-    found = {"psnr": psnr, "psnr_mean_colour": mean_colour, "latent_scale": model.latent_scale}
-    return found | {name: curve[-1][name] for name in ("perplexity", "dead_codes") if name in curve[-1]}
+    last = {name: curve[-1][name] for name in ("perplexity", "dead_codes") if name in curve[-1]}
+    return _measure(stage, model) | last | _sizes(model, p.data.image_size)
+
+
+def _initial_model(stage: Stage) -> DynamicVAE:
+    """A DVAE with initial weights; thresholds and fingerprint are the training set's."""
+    p, prepare = stage.params, stage.outputs / "prepare"
+    torch.manual_seed(stream_seed(p.seed, "dvae", "weights"))
+    model = DynamicVAE(**dvae_arguments(p))
+    quantiles = np.load(prepare / "entropy_quantiles.npy", allow_pickle=False)
+    model.thresholds = entropy_thresholds(quantiles, p.grain.shares)
+    model.data = read_description(prepare).fingerprint
+    return model.to(stage.device).to(memory_format=torch.channels_last)
+
+
+class Losses:
+    """The two losses of a micro-batch; the discriminator's sees the reconstructions of the autoencoder's.
+
+    With VQ they keep each step's codes, from which the codebook learns once per step, on all ranks the same.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        model: DynamicVAE,
+        discriminator: PatchDiscriminator,
+        *,
+        photos: Photos,
+        run: TrainingRun,
+    ) -> None:
+        self.params, self.device = stage.params.dvae, stage.device
+        self.model, self.discriminator, self.photos, self.run = model, discriminator, photos, run
+        self.perceptual: PerceptualLoss | None = None
+        self._pairs: dict[int, tuple[Tensor, Tensor]] = {}  # images and reconstructions by micro-batch
+        self._codes: list[Tensor] = []  # VQ: (n_i, z) of this rank's micro-batches of the step
+
+    def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) and their grain maps (B, h, w)."""
+        batch = self.photos.take(rows, self.device)
+        maps = grain_maps(batch.entropy, self.model.thresholds)
+        return batch.images, torch.from_numpy(maps).to(self.device)
+
+    def autoencoder(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstruction, regulariser and, once it has started, the adversarial loss."""
+        p, (images, maps) = self.params, self.batch(micro.rows)
+        B, h, w = maps.shape
+        shape = (B, self.model.latent_channels, h * self.model.copies[0], w * self.model.copies[0])
+        losses = autoencoder_loss(
+            self.model,
+            images,
+            maps,
+            torch.randn(shape, generator=micro.generator, device=self.device),
+            kl_weight=p.kl_weight,
+            perceptual=self.perceptual,
+            perceptual_weight=p.perceptual_weight,
+            discriminator=self.discriminator,
+            adversarial_weight=p.adversarial_weight
+            * adversarial_share(micro.images_seen, p.adversarial_start, p.adversarial_warmup),
+        )
+        self._pairs[micro.number] = (images, losses.reconstructions)
+        if losses.codes is not None:
+            self._codes.append(losses.codes)
+        return losses.loss, losses.numbers
+
+    def discriminator_loss(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Hinge loss on the pairs that the autoencoder's update left."""
+        images, reconstructions = self._pairs.pop(micro.number)
+        loss = hinge_loss(self.discriminator(images), self.discriminator(reconstructions))
+        return loss, {"discriminator_loss": loss}
+
+    @torch.no_grad()
+    def start_codebook(self) -> None:
+        """k-means of the first step's codes, before anything meets the codebook; a checkpoint's takes its place."""
+        for _, rows in micro_batches(self.run, 0):
+            images, maps = self.batch(rows)
+            self._codes.append(codes_once(self.model.encode(images, maps).mean, maps, self.model.copies))
+        self.learn_codebook("start")
+
+    def learn_codebook(self, step: int | str) -> None:
+        """From the step's codes of all ranks, in the order of the micro-batches; named by its step for its seed."""
+        assert self.model.quantizer is not None
+        codes = torch.cat(self.run.ranks.gather(self._codes))
+        self._codes.clear()
+        self.model.quantizer.learn(codes, stream_seed(self.run.seed, "codebook", step))
 
 
 def _adam(model: torch.nn.Module) -> torch.optim.Adam:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, betas=(0.5, 0.9), fused=True)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.Adam(trainable, betas=(0.5, 0.9), fused=True)
+
+
+def _measure(stage: Stage, model: DynamicVAE) -> dict[str, float]:
+    validation = Photos(stage.outputs / "prepare" / "validation", flip=False)
+    micro_batch, region_size = stage.params.dvae.micro_batch, stage.params.grain.region_size
+    psnr, mean_colour = reconstruction_psnr(model, validation, micro_batch, region_size)
+    print(f"validation PSNR {psnr:.2f} dB; each region replaced by its mean colour: {mean_colour:.2f} dB", flush=True)
+    return {"psnr": psnr, "psnr_mean_colour": mean_colour, "latent_scale": model.latent_scale}
+
+
+def _sizes(model: DynamicVAE, image_size: int) -> dict[str, float]:
+    empty, grid = without_values(model), image_size // model.factors[0]
+    images = torch.empty(1, 3, image_size, image_size, device=META)
+    latents = torch.empty(1, model.latent_channels, grid, grid, device=META)
+    cost = multiply_adds(lambda: (empty.encoder(images), empty.decoder(latents)))
+    return {"parameters": float(parameters(model)), "multiply_adds": float(cost)}
 
 
 @torch.no_grad()

@@ -6,20 +6,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
+from d2it.counting import META, multiply_adds, parameters, without_values
+from d2it.data.description import read_description
 from d2it.data.latents import Latents
 from d2it.diffusion.grain import grain_loss, sample_grain_maps
+from d2it.diffusion.labels import drop_labels
 from d2it.diffusion.noise import ImageStreams
-from d2it.diffusion.schedule import linear_schedule
-from d2it.grain.statistics import compare_maps, fine_frequency, frequent_patterns
-from d2it.saved import read_config, save_model
+from d2it.diffusion.schedule import Schedule, linear_schedule
+from d2it.evaluation.grain_maps import compare_maps, fine_frequency, frequent_patterns
+from d2it.params.architecture import grain_arguments
+from d2it.saved import describe, read_config, save_model
 from d2it.seeds import stream_seed
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
-from d2it.training.ema import EMA
-from d2it.training.labels import drop_labels
-from d2it.training.loop import MicroBatch, Run, Update, train
-from d2it.transformer.grain import DynamicGrainTransformer, build_grain
-from stages.inputs import classes
+from d2it.training.loop import MicroBatch
+from d2it.training.transformer import train_transformer
+from d2it.transformer.grain import DynamicGrainTransformer
 from stages.lineage import check_inputs
 from stages.stage import Stage
 
@@ -30,75 +32,76 @@ SAMPLING_STEPS = 50
 
 
 def main(stage: Stage) -> dict[str, float]:
-    """Writes weights.safetensors, config.json, curve.csv, maps.png; returns how sampled maps compare with real ones."""
+    """Writes weights.safetensors, config.json, curve.csv and maps.png.
+
+    Returns:
+        How sampled maps compare with real ones, the model's parameters and its multiply-adds.
+    """
     p, device = stage.params, stage.device
     check_inputs(stage, "prepare", "encode_latents")
     folder = stage.outputs / "encode_latents" / "train"
-    latents, made_from = Latents(folder), read_config(folder)
-    grains = len(made_from["factors"])
-    config = {
-        "dgt": p.dgt.model_dump(),
-        "diffusion": p.diffusion.model_dump(include={"timesteps", "beta_start", "beta_end"}),
-        "grains": grains,
-        "region_grid": latents.region_grid,
-        "classes": classes(stage.outputs),
-        "latents": made_from,
-    }
+    latents = Latents(folder)
+    schedule = linear_schedule(**p.diffusion.schedule).to(device)
     torch.manual_seed(stream_seed(p.seed, "grain", "weights"))
-    model = build_grain(config).to(device)
-    schedule = linear_schedule(p.diffusion.timesteps, p.diffusion.beta_start, p.diffusion.beta_end).to(device)
+    model = DynamicGrainTransformer(
+        **grain_arguments(p, len(read_description(stage.outputs / "prepare").classes)),
+        activation_checkpointing=p.grain_transformer.activation_checkpointing,
+    ).to(device)
 
     def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        maps, labels = latents.take_maps(micro.rows, device)
-        g = micro.generator
+        (maps, labels), g = latents.take_maps(micro.rows, device), micro.generator
         index = torch.randint(schedule.steps, (len(maps),), generator=g, device=device)
         noise = torch.randn(len(maps), 1, *maps.shape[1:], generator=g, device=device)
-        labels = drop_labels(labels, p.dgt.label_dropout, model.no_class, g)
-        value = grain_loss(schedule, model, maps, grains, index, labels, noise).mean()
-        return value, {"cross_entropy": value}
+        labels = drop_labels(labels, p.grain_transformer.label_dropout, model.no_class, g)
+        entropies = grain_loss(schedule, model, grain_map=maps, labels=labels, index=index, noise=noise)
+        return entropies.mean(), {"cross_entropy": entropies.mean()}
 
-    adamw = torch.optim.AdamW(model.parameters(), weight_decay=p.dgt.weight_decay, fused=True)
-    ema = EMA(model, p.dgt.ema_decay)
-    run = Run(
-        p.dgt,
-        latents.rows,
-        stream_seed(p.seed, "grain"),
-        device,
-        Checkpoints(stage.scratch, config),
-        stage.report,
-        "train_grain",
-        ema,
-        stage.ranks,
+    about = {"schedule": p.diffusion.schedule, "latents": read_config(folder)}
+    averaged, curve = train_transformer(
+        model,
+        loss,
+        name="grain",
+        params=p.grain_transformer,
+        rows=latents.rows,
+        seed=stream_seed(p.seed, "grain"),
+        checkpoints=Checkpoints(stage.scratch, describe(model) | about),
+        report=stage.report,
+        ranks=stage.ranks,
     )
-    curve = train([Update("grain", model, adamw, p.dgt.learning_rate, loss)], run)
     if not stage.leads:
         return {}
-    save_model(stage.out, ema.model, config)
+    save_model(stage.out, averaged, about)
     save_curve(stage.out / "curve.csv", curve)
-    return _judge(stage, ema.model, latents, grains)
+    return _judge(stage, averaged, latents, schedule) | _sizes(averaged)
+
+
+def _sizes(model: DynamicGrainTransformer) -> dict[str, float]:
+    empty, grid = without_values(model), model.region_grid
+    noisy, t = torch.empty(1, 1, grid, grid, device=META), torch.zeros(1, dtype=torch.int64, device=META)
+    cost = multiply_adds(lambda: empty(noisy, t, t))
+    return {"parameters": float(parameters(empty)), "multiply_adds": float(cost)}
 
 
 @torch.no_grad()
-def _judge(stage: Stage, model: DynamicGrainTransformer, latents: Latents, grains: int) -> dict[str, float]:
+def _judge(stage: Stage, model: DynamicGrainTransformer, latents: Latents, schedule: Schedule) -> dict[str, float]:
     """Sampled maps beside as many real maps, drawn over the training set, of the same classes."""
     p, device = stage.params, stage.device
     rows = np.linspace(0, latents.rows - 1, min(JUDGED, latents.rows)).round().astype(np.int64)
     real, labels = latents.take_maps(rows, device)
-    full = linear_schedule(p.diffusion.timesteps, p.diffusion.beta_start, p.diffusion.beta_end).to(device)
-    schedule = full.respaced(min(SAMPLING_STEPS, p.diffusion.timesteps))
+    respaced = schedule.respaced(min(SAMPLING_STEPS, schedule.steps))
     sampled = []
     for start in range(0, len(rows), BATCH):
         part = labels[start : start + BATCH]
         seeds = [stream_seed(p.seed, "judge", start + i) for i in range(len(part))]
-        sampled.append(sample_grain_maps(schedule, model, part, latents.region_grid, ImageStreams(seeds, device)))
+        sampled.append(sample_grain_maps(respaced, model, part, ImageStreams(seeds, device)))
     ours, theirs = torch.cat(sampled).cpu().numpy(), real.cpu().numpy()
-    numbers = compare_maps(ours, theirs, grains)
+    numbers = compare_maps(ours, theirs, model.grains)
     print("sampled against real grain maps: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()), flush=True)
-    patterns = frequent_patterns(ours, theirs, grains, PATTERNS)
+    patterns = frequent_patterns(ours, theirs, model.grains, PATTERNS)
     print("2 x 2 patterns, sampled (real): " + ", ".join(f"{p} {a:.3f} ({b:.3f})" for p, a, b in patterns), flush=True)
-    picture = _picture(theirs, ours, grains)
+    picture = _picture(theirs, ours, model.grains)
     pictures.save_png(stage.out / "maps.png", picture)
-    stage.report(p.dgt.images, {}, {"grain_maps": picture})
+    stage.report(p.grain_transformer.images, {}, {"grain_maps": picture})
     return numbers
 
 

@@ -20,11 +20,11 @@ from d2it.dvae.model import DynamicVAE, load_dvae
 from d2it.evaluation.features import InceptionFeatures, random_weights
 from d2it.evaluation.frechet import frechet_distance
 from d2it.evaluation.statistics import ImageStatistics, measured_features
-from d2it.params import Diffusion, load
+from d2it.params import DiffusionParams, load_params
 from d2it.saved import read_config
 from d2it.transformer.content import build_content
 from d2it.transformer.grain import build_grain
-from tests.imports import ROOT
+from tools.deps import ROOT
 
 pytestmark = pytest.mark.demo
 OUTPUTS = ROOT / "outputs"
@@ -51,7 +51,7 @@ def test_reconstructions_are_3_db_better_than_the_mean_colour_of_regions() -> No
 
 
 def test_measured_fine_ratio_is_the_asked_one_within_a_point() -> None:
-    asked = load(ROOT / "params.yaml").grain.shares[-1]
+    asked = load_params(ROOT / "params.yaml").grain.shares[-1]
     found = metrics("encode_latents")["fine_ratio"]
     print(f"\nfine ratio of the training set {found:.4f}, asked {asked}")
     assert found == pytest.approx(asked, abs=0.01)

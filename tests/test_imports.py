@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import ROOT, direct_imports
+from tools.deps import ROOT, direct_imports
 
 LAYERS = ["d2it", "stages", "slurm", "ablations"]  # each may import those before it
 INSIDE = ["data", "grain", "dvae", "transformer", "diffusion", "training", "evaluation"]  # likewise, inside d2it

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.imports import PACKAGES, ROOT
+from tools.deps import PACKAGES, ROOT
 
 FILES = sorted(p.relative_to(ROOT) for name in (*PACKAGES, "tools") for p in (ROOT / name).rglob("*.py"))
 UNPICKLERS = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pandas"}

@@ -4,7 +4,7 @@ import importlib.metadata
 import re
 import tomllib
 
-from tests.imports import ROOT
+from tools.deps import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PINS = {

@@ -12,9 +12,9 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from d2it.params import load, parse
+from d2it.params import load_params, check_params
 from stages.stage import NAMES
-from tests.pipeline import Repository, run_stages, smallest_params
+from tests.smallest import Repository, run_stages, smallest_params
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,7 @@ def test_the_same_params_code_and_seed_give_the_same_bytes(
 ) -> None:
     """The jobs' outputs against the same stages run again in this process."""
     monkeypatch.chdir(repository.folder)
-    run_stages(load(repository.folder / "params.yaml"), tmp_path)
+    run_stages(load_params(repository.folder / "params.yaml"), tmp_path)
     assert hashes(tmp_path / "outputs") == hashes(repository.folder / "outputs")
 
 
@@ -102,7 +102,7 @@ def test_the_switches_of_the_papers_tables_run_through_all_stages(variant: str, 
     values = smallest_params()
     for section, changes in VARIANTS[variant].items():
         values[section] |= changes
-    params = parse(values)
+    params = check_params(values)
     numbers = run_stages(params, tmp_path)
     shares = [numbers["encode_latents"][f"share_of_grain_{g + 1}"] for g in range(len(params.grain.factors))]
     assert shares == pytest.approx(params.grain.shares, abs=0.03)

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from d2it import params
-from d2it.sizes import SIZES
-from tests.imports import ROOT
+from d2it.cost import SIZES
+from tools.deps import ROOT
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 
@@ -24,13 +24,18 @@ def test_a_preset_has_the_papers_size_and_training(path: Path) -> None:
     found = params.load(path)
     size = SIZES[path.stem.split("_")[1].upper()]
     content, refinenet, dvae = found.content, found.refinenet, found.dvae
-    assert (content.layers, refinenet.layers, content.width, content.heads) == (
+    assert (content_transformer.layers, refinenet.layers, content_transformer.width, content_transformer.heads) == (
         size.layers,
         size.refinenet_layers,
         size.width,
         size.heads,
     )
-    assert (content.batch_size, content.learning_rate, content.ema_decay, content.dropout) == (256, 1e-4, 0.9999, 0.1)
+    assert (
+        content_transformer.batch_size,
+        content_transformer.learning_rate,
+        content_transformer.ema_decay,
+        content_transformer.dropout,
+    ) == (256, 1e-4, 0.9999, 0.1)
     assert (dvae.channels, dvae.multipliers, dvae.perceptual_weight, dvae.adversarial_weight) == (
         128,
         [1, 2, 4, 4],

@@ -81,4 +81,4 @@ def test_identity_is_that_of_the_content(tmp_path: Path) -> None:
 
 def test_nested_sections_are_named_as_in_params_yaml() -> None:
     nested = {"content": {"layers": 4, "deep": {"x": [1]}}, "seed": 0}
-    assert flat(nested) == {"content.layers": 4, "content.deep.x": [1], "seed": 0}
+    assert flat(nested) == {"content_transformer.layers": 4, "content.deep.x": [1], "seed": 0}

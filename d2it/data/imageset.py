@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from d2it.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """Images that cannot be used; the message is one line: which source or file, what is wrong, what to do."""
 
 

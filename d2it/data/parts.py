@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from d2it.data.arrays import Arrays, pack, unpack
+from d2it.files import replacing
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -13,18 +14,16 @@ class DamagedPartError(RuntimeError):
 
 
 class Parts:
-    """Numbered parts, a file each: its content's SHA-256, then the content."""
+    """Numbered parts, one file each: its content's SHA-256, then the content."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, number: int, arrays: Arrays) -> None:
         """Write part `number`, all at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         content = pack(arrays)
-        temporary = self.path(number).with_suffix(".new")
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
-        temporary.replace(self.path(number))
+        with replacing(self.path(number)) as part:
+            part.write_bytes(hashlib.sha256(content).digest() + content)
 
     def has(self, number: int) -> bool:
         """Whether part `number` is there, and whole."""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -45,11 +46,11 @@ class Photos:
 
 def to_float(pixels: Tensor) -> Tensor:
     """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    return rearrange(pixels, "b h w c -> b c h w").float() / 127.5 - 1
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     """float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3), rounded to nearest."""
     pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    array: NDArray[np.uint8] = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    array: NDArray[np.uint8] = rearrange(pixels, "b c h w -> b h w c").cpu().numpy()
     return array

@@ -9,19 +9,19 @@ from torch import Tensor
 from d2it.diffusion.guidance import guided
 from d2it.diffusion.noise import ImageStreams, multi_grained_noise
 from d2it.diffusion.samplers import SAMPLERS
-from d2it.diffusion.schedule import linear_schedule
+from d2it.diffusion.schedule import Schedule
 from d2it.dvae.model import DynamicVAE
-from d2it.params import Diffusion
 from d2it.transformer.content import DynamicContentTransformer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageGenerator:
     """The trained models and how to sample from them."""
 
     dvae: DynamicVAE
     content: DynamicContentTransformer
-    diffusion: Diffusion  # as in training
+    schedule: Schedule  # of training
+    objective: str  # of training, 'epsilon' or 'v'
     steps: int
     sampler: str = "ddpm"
     guidance: float = 1.0
@@ -30,27 +30,26 @@ class ImageGenerator:
     @torch.no_grad()
     def latents(self, labels: Tensor, grain_map: Tensor, streams: ImageStreams) -> Tensor:
         """Latents (B, z, h, w) at the DVAE's scale, constant inside coarse regions; labels (B,), grain_map (B, ...)."""
-        d = self.diffusion
-        schedule = linear_schedule(d.timesteps, d.beta_start, d.beta_end).to(labels.device).respaced(self.steps)
+        schedule = self.schedule.to(labels.device).respaced(self.steps)
         copies = self.content.copies
         side = grain_map.shape[-1] * copies[0]
-        shape = (self.dvae.config.latent_channels, side, side)
+        shape = (self.dvae.latent_channels, side, side)
         twice = torch.cat([grain_map, grain_map])  # guided and unguided pass in one batch
         routes = {len(maps): self.content.route(maps) for maps in (grain_map, twice)}  # the same at all steps
 
         def model(z: Tensor, t: Tensor, labels: Tensor, maps: Tensor) -> Tensor:
-            output: Tensor = self.content(z, t, labels, maps, routes[len(maps)])
+            output: Tensor = self.content(z, t, labels, maps, routes=routes[len(maps)])
             return output
 
         predict = guided(
             model,
             schedule,
-            labels,
-            self.content.condition.no_class,
-            grain_map,
-            self.guidance,
-            self.guidance_interval,
-            d.objective,
+            labels=labels,
+            no_class=self.content.no_class,
+            grain_map=grain_map,
+            scale=self.guidance,
+            interval=self.guidance_interval,
+            objective=self.objective,
         )
         z = SAMPLERS[self.sampler](
             schedule, predict, lambda: multi_grained_noise(streams.normal(shape), grain_map, copies)

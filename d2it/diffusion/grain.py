@@ -19,28 +19,30 @@ from d2it.transformer.grain import DynamicGrainTransformer, map_to_values
 class GrainModel(Protocol):
     """Logits (B, k, h, w) of the clean map, given a noisy one."""
 
+    grains: int
+
     def __call__(self, noisy_map: Tensor, t: Tensor, labels: Tensor) -> Tensor: ...
 
 
 def grain_loss(
-    schedule: Schedule, model: GrainModel, grain_map: Tensor, grains: int, index: Tensor, labels: Tensor, noise: Tensor
+    schedule: Schedule, model: GrainModel, *, grain_map: Tensor, labels: Tensor, index: Tensor, noise: Tensor
 ) -> Tensor:
-    """Cross entropy of the clean map (B, h, w) at index (B,), an image each: (B,) nats a region."""
-    noisy = add_noise(schedule, map_to_values(grain_map, grains), noise, index)
+    """Cross entropy of the clean maps (B, h, w) at index (B,), noise (B, 1, h, w): (B,), nats per region."""
+    noisy = add_noise(schedule, map_to_values(grain_map, model.grains), noise, index)
     logits = model(noisy, schedule.timestep[index], labels)
     return F.cross_entropy(logits, grain_map.long(), reduction="none").mean((1, 2))
 
 
 def sample_grain_maps(
-    schedule: Schedule, model: DynamicGrainTransformer, labels: Tensor, region_grid: int, streams: ImageStreams
+    schedule: Schedule, model: DynamicGrainTransformer, labels: Tensor, streams: ImageStreams
 ) -> Tensor:
     """DDPM with the softmax's mean as x_0; at the end each region's grain is drawn from the last softmax.
 
     Returns:
-        (B, h, w) uint8 grain maps, one of each label (B,).
+        (B, h, w) uint8 grain maps, one for each label (B,).
     """
     logits = torch.empty(0)
-    shape = (1, region_grid, region_grid)
+    shape = (1, model.region_grid, model.region_grid)
 
     def predict(x: Tensor, index: Tensor) -> Prediction:
         nonlocal logits

@@ -15,6 +15,7 @@ Model = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (z_t, t, labels, g
 def guided(
     model: Model,
     schedule: Schedule,
+    *,
     labels: Tensor,
     no_class: int,
     grain_map: Tensor,
@@ -24,19 +25,26 @@ def guided(
 ) -> Predict:
     """A `Predict` function: noise = unguided + scale (guided - unguided), variance of the guided pass.
 
-    `interval` [from, to] is the share of noise levels t / T that are guided (Kynkäänniemi et al. 2024); outside, and
-    at scale 1, one pass is enough and one is made. Unconditional models (no_class = 0) are not guided.
+    Args:
+        model: the content transformer.
+        schedule: of sampling.
+        labels: (B,).
+        no_class: the label that means 'no class'; an unconditional model, 0, is not guided.
+        grain_map: (B, h / S, w / S).
+        scale: of guidance; at 1 one pass is enough, and one is made.
+        interval: [from, to], the share of noise levels t / T that are guided (Kynkäänniemi et al. 2024).
+        objective: what the model predicts, 'epsilon' or 'v'.
     """
 
     def predict(z: Tensor, index: Tensor) -> Prediction:
         t = schedule.timestep[index]
         level = float(schedule.timestep[index[0]]) / max(1, int(schedule.timestep[-1]))
         if scale == 1 or no_class == 0 or not interval[0] <= level <= interval[1]:
-            return interpret(schedule, model(z, t, labels, grain_map), z, index, objective)
+            return interpret(schedule, model(z, t, labels, grain_map), z, index, objective=objective)
         both = torch.cat([labels, torch.full_like(labels, no_class)])
         output = model(torch.cat([z, z]), torch.cat([t, t]), both, torch.cat([grain_map, grain_map]))
         (value, place), (unguided, _) = (half.chunk(2, dim=1) for half in output.chunk(2))
         value = unguided + scale * (value - unguided)
-        return interpret(schedule, torch.cat([value, place], dim=1), z, index, objective)
+        return interpret(schedule, torch.cat([value, place], dim=1), z, index, objective=objective)
 
     return predict

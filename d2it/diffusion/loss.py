@@ -1,4 +1,4 @@
-"""Multi-grained loss with learned variance (paper section 3.2; the hybrid loss of Nichol and Dhariwal 2021)."""
+"""DiT's hybrid loss with learned variance (Nichol and Dhariwal 2021), each position weighted."""
 
 import math
 from typing import NamedTuple
@@ -13,7 +13,7 @@ HALF_BIN = 1 / 255  # DiT scores z_0 as if it were an 8-bit image
 
 
 class DiffusionLoss(NamedTuple):
-    """An image each, (B,): the sum to lower, and its parts."""
+    """One number per image, (B,): the sum to lower, and its parts."""
 
     loss: Tensor
     mse: Tensor
@@ -21,33 +21,46 @@ class DiffusionLoss(NamedTuple):
 
 
 def diffusion_loss(
-    schedule: Schedule, output: Tensor, z_0: Tensor, z_t: Tensor, noise: Tensor, index: Tensor, weight: Tensor,
+    schedule: Schedule,
+    output: Tensor,
+    *,
+    z_0: Tensor,
+    z_t: Tensor,
+    noise: Tensor,
+    index: Tensor,
+    weight: Tensor,
     objective: str,
-) -> DiffusionLoss:  # fmt: skip
+) -> DiffusionLoss:
     """Mean squared error of the noise (or v) plus the variational bound, which trains the variance alone.
 
     Args:
+        schedule: q(z_t | z_0).
         output: the model's, (B, 2C, h, w).
-        weight: (B, 1, h, w), how much a position counts: 1 / copies is the dynamic grain loss, a code counts once;
-            the loss is the weighted mean over an image (our reading of 'mean over codes').
+        z_0: clean latents (B, C, h, w).
+        z_t: noised ones.
+        noise: ε in z_t.
+        index: (B,), of the schedule's timesteps.
+        weight: (B, 1, h, w), how much a position counts in the mean over an image.
+        objective: what the first half of `output` predicts, 'epsilon' or 'v'.
     """
     value, place = output.chunk(2, dim=1)
-    mse = weighted_mean((value - target(schedule, z_0, noise, index, objective)) ** 2, weight)
+    mse = weighted_mean((value - target(schedule, z_0, noise, index, objective=objective)) ** 2, weight)
     frozen = torch.cat([value.detach(), place], dim=1)  # the bound must not teach the mean
-    bound = weighted_mean(variational_bound(schedule, frozen, z_0, z_t, index, objective), weight)
+    bound = variational_bound(schedule, frozen, z_0=z_0, z_t=z_t, index=index, objective=objective)
+    bound = weighted_mean(bound, weight)
     return DiffusionLoss(mse + bound, mse, bound)
 
 
 def weighted_mean(x: Tensor, weight: Tensor) -> Tensor:
-    """Mean over channels and positions of an image, positions weighted: (B, C, h, w) -> (B,)."""
+    """Mean over channels and positions of each image, positions weighted: (B, C, h, w) -> (B,)."""
     return (x * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * x.shape[1])
 
 
 def variational_bound(
-    schedule: Schedule, output: Tensor, z_0: Tensor, z_t: Tensor, index: Tensor, objective: str
+    schedule: Schedule, output: Tensor, *, z_0: Tensor, z_t: Tensor, index: Tensor, objective: str
 ) -> Tensor:
-    """KL(q(z_{t-1} | z_t, z_0) || p(z_{t-1} | z_t)), at index 0 the negative log-likelihood of z_0; bits a value."""
-    predicted = interpret(schedule, output, z_t, index, objective)
+    """KL(q(z_{t-1} | z_t, z_0) || p(z_{t-1} | z_t)), at index 0 the negative log-likelihood of z_0; bits per value."""
+    predicted = interpret(schedule, output, z_t, index, objective=objective)
     true_mean = posterior_mean(schedule, z_0, z_t, index)
     mean = posterior_mean(schedule, predicted.z_0, z_t, index)
     kl = gaussian_kl(true_mean, at(schedule.posterior_log_variance, index), mean, predicted.log_variance)
@@ -56,7 +69,7 @@ def variational_bound(
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
-    """KL between diagonal Gaussians, a value each, nats."""
+    """KL between diagonal Gaussians, value by value, nats."""
     difference = log_variance - other_log_variance
     return 0.5 * (difference.exp() - difference - 1 + (mean - other_mean) ** 2 * torch.exp(-other_log_variance))
 

@@ -1,4 +1,4 @@
-"""Multi-grained noise: one draw a code, copied inside coarse regions; and one random stream an image."""
+"""Multi-grained noise: one draw per code, copied inside coarse regions; and one random stream per image."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def multi_grained_noise(noise: Tensor, grain_map: Tensor, copies: Sequence[int])
 
 
 class ImageStreams:
-    """A random stream an image, so that samples do not depend on how images are batched or spread over ranks."""
+    """One random stream per image, so that samples do not depend on how images are batched or spread over ranks."""
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]

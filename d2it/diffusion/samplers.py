@@ -31,11 +31,12 @@ def ddpm(schedule: Schedule, predict: Predict, noise: Noise) -> Tensor:
 def ddim(schedule: Schedule, predict: Predict, noise: Noise) -> Tensor:
     """Deterministic DDIM, η = 0 (Song et al. 2021)."""
     z = noise()
-    before = schedule.alpha_bar_before
+    alpha_bar_prev = schedule.alpha_bar_prev
     for step in reversed(range(schedule.steps)):
         index = torch.full((len(z),), step, device=z.device)
         predicted = predict(z, index)
-        z = at(before.sqrt(), index) * predicted.z_0 + at((1 - before).sqrt(), index) * predicted.noise
+        z = at(alpha_bar_prev.sqrt(), index) * predicted.z_0
+        z = z + at((1 - alpha_bar_prev).sqrt(), index) * predicted.noise
     return z
 
 

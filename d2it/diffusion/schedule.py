@@ -10,7 +10,7 @@ from torch import Tensor
 class Schedule:
     """q(z_t | z_0) = N(√ᾱ_t z_0, (1 - ᾱ_t) I) on some of the timesteps 0..T-1; all tables float64, (steps,).
 
-    `timestep` is what the model is told at each index: 0..T-1 for the full schedule, a subset after respacing.
+    `timestep` is what the model is given at each index: 0..T-1 for the full schedule, a subset after respacing.
     """
 
     timestep: Tensor
@@ -22,19 +22,19 @@ class Schedule:
         return len(self.timestep)
 
     @property
-    def alpha_bar_before(self) -> Tensor:
+    def alpha_bar_prev(self) -> Tensor:
         """ᾱ_{t-1}, 1 at index 0."""
         return torch.cat([self.alpha_bar.new_ones(1), self.alpha_bar[:-1]])
 
     @property
     def beta(self) -> Tensor:
         """β_t = 1 - ᾱ_t / ᾱ_{t-1}."""
-        return 1 - self.alpha_bar / self.alpha_bar_before
+        return 1 - self.alpha_bar / self.alpha_bar_prev
 
     @property
     def posterior_variance(self) -> Tensor:
         """β̃_t, the variance of q(z_{t-1} | z_t, z_0); 0 at index 0."""
-        return self.beta * (1 - self.alpha_bar_before) / (1 - self.alpha_bar)
+        return self.beta * (1 - self.alpha_bar_prev) / (1 - self.alpha_bar)
 
     @property
     def posterior_log_variance(self) -> Tensor:

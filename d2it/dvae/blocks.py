@@ -1,6 +1,7 @@
 """Residual, attention and resampling blocks of LDM's autoencoder."""
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,11 +40,10 @@ class AttentionBlock(nn.Module):
         self.proj = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        B, C, H, W = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(B, 3, C, H * W).transpose(-1, -2)  # (B, 3, H·W, C)
-        q, k, v = qkv.unbind(1)
+        _, _, H, _ = x.shape
+        q, k, v = rearrange(self.qkv(self.norm(x)), "b (n c) y x -> n b (y x) c", n=3)
         h = F.scaled_dot_product_attention(q, k, v)  # (B, H·W, C)
-        h = self.proj(h.transpose(-1, -2).reshape(B, C, H, W))
+        h = self.proj(rearrange(h, "b (y x) c -> b c y x", y=H))
         return torch.add(x, h)
 
 

@@ -10,7 +10,7 @@ from d2it.dvae.blocks import ResBlock, Upsample, middle, normalize
 class Decoder(nn.Module):
     """(B, z, H/f_1, W/f_1) latents -> (B, 3, H, W) images, about [-1, 1]."""
 
-    def __init__(self, channels: int, multipliers: Sequence[int], res_blocks: int, latent_channels: int) -> None:
+    def __init__(self, channels: int, multipliers: Sequence[int], res_blocks: int, *, latent_channels: int) -> None:
         super().__init__()
         widths = [channels * m for m in multipliers]
         self.conv_in = nn.Conv2d(latent_channels, widths[-1], 3, padding=1)

@@ -14,7 +14,7 @@ def _batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class PatchDiscriminator(nn.Module):
-    """Images (B, 3, H, W) in [-1, 1] -> one logit a patch, (B, 1, h, w); float32, also under autocast."""
+    """Images (B, 3, H, W) in [-1, 1] -> one logit per patch, (B, 1, h, w); float32, also under autocast."""
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()

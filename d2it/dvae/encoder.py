@@ -1,4 +1,4 @@
-"""Hierarchical encoder: one feature map and one head a grain (paper section 3.1)."""
+"""Hierarchical encoder: one feature map and one head per grain (paper section 3.1)."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from d2it.dvae.blocks import Downsample, ResBlock, middle, normalize
 
 
 class GrainHead(nn.Module):
-    """Features of one grain to its codes: LDM's middle and output layers (one head a grain is our reading)."""
+    """Features of one grain to its codes: LDM's middle and output layers (one head per grain is our reading)."""
 
     def __init__(self, channels: int, channels_out: int) -> None:
         super().__init__()
@@ -29,7 +29,13 @@ class HierarchicalEncoder(nn.Module):
     """
 
     def __init__(
-        self, channels: int, multipliers: Sequence[int], res_blocks: int, factors: Sequence[int], channels_out: int
+        self,
+        channels: int,
+        multipliers: Sequence[int],
+        res_blocks: int,
+        *,
+        factors: Sequence[int],
+        channels_out: int,
     ) -> None:
         super().__init__()
         widths = [channels * m for m in multipliers]

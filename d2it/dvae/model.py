@@ -1,10 +1,12 @@
 """Dynamic VAE: 1 code for a smooth region, 4 for a busy one (paper section 3.1, stage 1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from d2it.dvae.decoder import Decoder
@@ -12,22 +14,16 @@ from d2it.dvae.encoder import HierarchicalEncoder
 from d2it.dvae.initialize import initialize
 from d2it.dvae.quantizer import Quantizer
 from d2it.grain.codes import code_weight, codes_once, combine, copies_per_side, copy_codes, first_positions
-from d2it.saved import CONFIG, SavedModelError, load_weights, read_config, save_model
+from d2it.saved import CONFIG, SavedModelError, load_model, read_config, save_model
 
 LOG_VARIANCE = -6.0  # of the posterior at the start: little noise, so that codes mean something from the first step
 
 
-@dataclass(frozen=True)
-class DVAEConfig:
-    """What a DVAE is made of; saved beside its weights, so that a later stage needs no params to load it."""
-
-    channels: int
-    multipliers: list[int]
-    res_blocks: int
-    latent_channels: int
-    regularizer: str
-    codebook_size: int
-    factors: list[int]
+# The paper's, which is LDM's KL-f8 (our reading), is the constructor's default; S is the demo's (ours).
+SIZES: dict[str, dict[str, Any]] = {
+    "S": {"channels": 8, "multipliers": (1, 2, 4, 8), "res_blocks": 1},
+    "paper": {"channels": 128, "multipliers": (1, 2, 4, 4), "res_blocks": 2},
+}
 
 
 @dataclass(frozen=True)
@@ -43,24 +39,51 @@ class Posterior:
 
 
 class DynamicVAE(nn.Module):
-    """Images (B, 3, H, W) in [-1, 1] to multi-grained latents (B, z, H/f_1, W/f_1) and back."""
+    """Images (B, 3, H, W) in [-1, 1] to multi-grained latents (B, z, H/f_1, W/f_1) and back.
 
-    def __init__(self, config: DVAEConfig) -> None:
+    The defaults are the paper's: LDM's KL-f8 with a second grain.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 128,
+        multipliers: Sequence[int] = (1, 2, 4, 4),
+        res_blocks: int = 2,
+        latent_channels: int = 4,
+        regularizer: Literal["kl", "vq"] = "kl",
+        codebook_size: int = 1024,
+        factors: Sequence[int] = (8, 16),
+    ) -> None:
+        """Args:
+        channels: at full resolution; a multiple of 32, or 8 or 16.
+        multipliers: of the channels, by level; one level more than the smallest factor has halvings.
+        res_blocks: residual blocks per level.
+        latent_channels: channels of a code, z.
+        regularizer: KL to N(0, I), or vector quantisation at the decoder's input.
+        codebook_size: K; VQ only.
+        factors: downsampling factors of the grains, ascending.
+        """
         super().__init__()
-        self.config = config
-        self.copies = copies_per_side(config.factors)
+        self.architecture: dict[str, Any] = {
+            "channels": channels, "multipliers": list(multipliers), "res_blocks": res_blocks,
+            "latent_channels": latent_channels, "regularizer": regularizer, "codebook_size": codebook_size,
+            "factors": list(factors),
+        }  # fmt: skip
+        self.latent_channels = latent_channels
+        self.factors = list(factors)
+        self.copies = copies_per_side(factors)
         self.thresholds: list[float] = []  # k - 1 entropies, nats; set from the training set
         self.latent_scale = 1.0  # latents times this have unit variance; measured after training
         self.data = ""  # fingerprint of the training set
-        z = config.latent_channels
-        moments = 2 * z if config.regularizer == "kl" else z
-        shape = (config.channels, config.multipliers, config.res_blocks)
-        self.encoder = HierarchicalEncoder(*shape, config.factors, moments)
-        self.decoder = Decoder(*shape, z)
+        moments = 2 * latent_channels if regularizer == "kl" else latent_channels
+        shape = (channels, multipliers, res_blocks)
+        self.encoder = HierarchicalEncoder(*shape, factors=factors, channels_out=moments)
+        self.decoder = Decoder(*shape, latent_channels=latent_channels)
         initialize(self)
-        if config.regularizer == "kl":
+        if regularizer == "kl":
             self.encoder.start_with_log_variance(LOG_VARIANCE)
-        self.quantizer = Quantizer(z, config.codebook_size) if config.regularizer == "vq" else None
+        self.quantizer = Quantizer(latent_channels, codebook_size) if regularizer == "vq" else None
 
     def encode(self, images: Tensor, grain_map: Tensor) -> Posterior:
         """Codes of each region at its grain, copied: images (B, 3, H, W), grain_map (B, H/S, W/S)."""
@@ -74,9 +97,9 @@ class DynamicVAE(nn.Module):
         """VQ only: quantised latents (B, z, h, w), commitment loss, perplexity and dead codes; a code counts once."""
         assert self.quantizer is not None
         quantized, loss, numbers = self.quantizer(codes_once(latents, grain_map, self.copies))
-        grid = latents.new_zeros(latents.movedim(1, -1).shape)
+        grid = torch.zeros_like(rearrange(latents, "b c y x -> b y x c"))
         grid = grid.masked_scatter(first_positions(grain_map, self.copies)[..., None], quantized)
-        return copy_codes(grid.movedim(-1, 1), grain_map, self.copies), loss, numbers
+        return copy_codes(rearrange(grid, "b y x c -> b c y x"), grain_map, self.copies), loss, numbers
 
     def decode(self, latents: Tensor, grain_map: Tensor) -> Tensor:
         """Latents (B, z, h, w), constant inside coarse regions, to images (B, 3, H, W); quantises first with VQ."""
@@ -91,36 +114,33 @@ class DynamicVAE(nn.Module):
 
 
 def kl_divergence(posterior: Posterior, grain_map: Tensor, copies: list[int]) -> Tensor:
-    """KL to N(0, I) an image, summed over codes, each code once (our reading): (B,), nats."""
+    """KL to N(0, I) of each image, summed over its codes, each code once (our reading): (B,), nats."""
     variance = posterior.std**2
     kl = 0.5 * (posterior.mean**2 + variance - 1 - variance.log())
     return (kl * code_weight(grain_map, copies)).sum((1, 2, 3))
 
 
-def describe(model: DynamicVAE) -> dict[str, Any]:
-    """What config.json says: what the model is made of, thresholds, latent scale, and the training set."""
-    measured = {"thresholds": model.thresholds, "latent_scale": model.latent_scale, "data": model.data}
-    return vars(model.config) | measured
+def about(model: DynamicVAE) -> dict[str, Any]:
+    """What config.json says beside the architecture: thresholds, latent scale, and the training set's fingerprint."""
+    return {"thresholds": model.thresholds, "latent_scale": model.latent_scale, "data": model.data}
 
 
 def save_dvae(folder: Path, model: DynamicVAE) -> None:
     """Write weights.safetensors and config.json."""
-    save_model(folder, model, describe(model))
+    save_model(folder, model, about(model))
 
 
-def load_dvae(folder: Path, device: torch.device) -> DynamicVAE:
-    """Load what `save_dvae` wrote, for inference.
+def load_dvae(folder: Path | str, device: torch.device | str = "cpu") -> DynamicVAE:
+    """The DVAE that a folder holds, for inference, with its thresholds and latent scale.
 
     Raises:
-        SavedModelError: the folder holds no DVAE, or a damaged one.
+        UnreadableFileError: the folder holds another model, one of another version, or a damaged one.
     """
-    config = read_config(folder)
+    model = load_model(DynamicVAE, folder, device)
+    config = read_config(Path(folder))
     try:
-        thresholds, latent_scale, data = (config.pop(name) for name in ("thresholds", "latent_scale", "data"))
-        made_of = DVAEConfig(**config)
-    except (KeyError, TypeError) as error:
-        raise SavedModelError(f"{folder / CONFIG}: not a DVAE's: {error}") from None
-    model = DynamicVAE(made_of)
-    load_weights(model, folder, device)
-    model.thresholds, model.latent_scale, model.data = thresholds, latent_scale, data
+        model.thresholds = [float(x) for x in config["thresholds"]]
+        model.latent_scale, model.data = float(config["latent_scale"]), str(config["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SavedModelError(f"{Path(folder) / CONFIG}: needs thresholds, latent_scale and data: {error!r}") from None
     return model

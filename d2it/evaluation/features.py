@@ -28,7 +28,7 @@ class InceptionFeatures:
     """torch-fidelity's Inception network, which resizes to 299 x 299 as TensorFlow 1 did."""
 
     def __init__(self, weights: Mapping[str, Tensor], device: torch.device) -> None:
-        """`weights`: from `load_weights` or `random_weights`."""
+        """`weights`: from `load_inception_weights` or `random_weights`."""
         network = _empty_network()
         network.load_state_dict(dict(weights), assign=True)
         network.requires_grad_(False).eval().to(device)
@@ -52,7 +52,7 @@ class InceptionFeatures:
 class _Network(FeatureExtractorInceptionV3):  # type: ignore[misc]  # torch-fidelity has no types
     """The network before it has weights.
 
-    The parent's constructor unpickles a file without restriction: it gets an empty one, and is let off loading it.
+    The parent's constructor unpickles a file without restriction: it gets an empty one, and loads nothing.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ def _empty_network() -> _Network:
         return _Network()
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
+def load_inception_weights(path: Path) -> dict[str, Tensor]:
     """Weights in a file that holds the network's state dict.
 
     Raises:

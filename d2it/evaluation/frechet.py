@@ -25,7 +25,7 @@ class GaussianStatistics:
     """Mean and covariance of features that come in batches: the same for any cut, up to float64 rounding."""
 
     def __init__(self, width: int) -> None:
-        """`width`: D, features of an image."""
+        """`width`: D, features per image."""
         self.count = 0
         self._sum = np.zeros(width)
         self._products = np.zeros((width, width))

@@ -1,6 +1,5 @@
-"""Statistics of the reference images, made once a data set and kept in a file that names what they are of."""
+"""Statistics of the reference images, made once per data set and kept in a file that names what they are of."""
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from d2it.data.arrays import save_npz
 from d2it.evaluation.frechet import Gaussian
 
 
@@ -22,20 +22,15 @@ class Reference:
 
 def save_reference(path: Path, reference: Reference, key: str) -> None:
     """Write an npz, all at once; means and covariances have the names of the ADM evaluator's reference files."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez(
-            file,
-            key=np.array(key),
-            mu=reference.pool.mean,
-            sigma=reference.pool.covariance,
-            mu_s=reference.spatial.mean,
-            sigma_s=reference.spatial.covariance,
-            features=reference.features,
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    save_npz(
+        path,
+        key=np.array(key),
+        mu=reference.pool.mean,
+        sigma=reference.pool.covariance,
+        mu_s=reference.spatial.mean,
+        sigma_s=reference.spatial.covariance,
+        features=reference.features,
+    )
 
 
 def load_reference(path: Path, key: str) -> Reference | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 
 from d2it.data.arrays import Arrays
@@ -14,7 +15,7 @@ from d2it.evaluation.inception_score import InceptionScore
 
 def measured_features(extractor: InceptionFeatures, images: NDArray[np.uint8]) -> Arrays:
     """Pool features, spatial features and probabilities of images (B, H, W, 3), float32, on the CPU."""
-    return tuple(x.cpu().numpy() for x in extractor(torch.from_numpy(images).permute(0, 3, 1, 2)))
+    return tuple(x.cpu().numpy() for x in extractor(rearrange(torch.from_numpy(images), "b h w c -> b c h w")))
 
 
 class ImageStatistics:

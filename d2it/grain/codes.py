@@ -7,6 +7,7 @@ positions that they stand for. **Invariant: all copies of a code are equal**, in
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 
@@ -17,7 +18,10 @@ def copies_per_side(factors: Sequence[int]) -> list[int]:
 
 def enlarge(x: Tensor, times: int) -> Tensor:
     """Repeat each position `times` x `times`: (..., h, w) -> (..., h·times, w·times)."""
-    return x if times == 1 else x.repeat_interleave(times, -2).repeat_interleave(times, -1)
+    if times == 1:
+        return x
+    rows = repeat(x, "... y x -> ... (y p) x", p=times)  # in two steps: gradients of copies are summed in this order
+    return repeat(rows, "... y x -> ... y (x q)", q=times)
 
 
 def combine(grids: Sequence[Tensor], grain_map: Tensor) -> Tensor:
@@ -31,7 +35,7 @@ def combine(grids: Sequence[Tensor], grain_map: Tensor) -> Tensor:
         (B, C, H/f_1, W/f_1), constant where codes are copies.
     """
     finest = grids[-1].shape[-1]
-    grain = enlarge(grain_map, finest // grain_map.shape[-1]).unsqueeze(1)  # (B, 1, H/f_1, W/f_1)
+    grain = enlarge(grain_map, finest // grain_map.shape[-1])[:, None]  # (B, 1, H/f_1, W/f_1)
     grid = grids[-1]
     for g in range(len(grids) - 1):
         grid = torch.where(grain == g, enlarge(grids[g], finest // grids[g].shape[-1]), grid)
@@ -41,7 +45,7 @@ def combine(grids: Sequence[Tensor], grain_map: Tensor) -> Tensor:
 def copy_codes(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor:
     """Make a grid multi-grained: each code's first position is copied to all of its positions.
 
-    One draw of noise a code (and not a mean of draws, which would have less variance): (B, C, H/f_1, W/f_1) -> same.
+    One draw of noise per code (and not a mean of draws, which would have less variance): (B, C, H/f_1, W/f_1) -> same.
     """
     return combine([grid[..., ::n, ::n] for n in copies], grain_map)
 
@@ -49,12 +53,12 @@ def copy_codes(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor
 def code_weight(grain_map: Tensor, copies: Sequence[int]) -> Tensor:
     """1 / number of copies at each finest position, (B, 1, H/f_1, W/f_1) float32: sums to the number of codes."""
     share = torch.tensor([1 / n**2 for n in copies], device=grain_map.device)
-    return enlarge(share[grain_map.long()], copies[0]).unsqueeze(1)
+    return enlarge(share[grain_map.long()], copies[0])[:, None]
 
 
 def codes_once(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor:
     """Flat list of all codes of the batch, each once: (B, C, H/f_1, W/f_1) -> (n_codes, C)."""
-    return grid.movedim(1, -1)[first_positions(grain_map, copies)]
+    return rearrange(grid, "b c y x -> b y x c")[first_positions(grain_map, copies)]
 
 
 def first_positions(grain_map: Tensor, copies: Sequence[int]) -> Tensor:

@@ -11,6 +11,7 @@ import functools
 import math
 
 import numpy as np
+from einops import rearrange
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d  # type: ignore[import-untyped]
 from threadpoolctl import ThreadpoolController
@@ -47,7 +48,7 @@ def _image_entropy(image: NDArray[np.uint8], region_size: int, bandwidth: float)
     spline = _kernel_spline(S * S, bandwidth)  # (G, P)
     scale = LUMA * np.float32(KNOTS_PER_SIGMA / (255 * bandwidth))
     position = image.reshape(-1, 3).astype(np.float32) @ scale  # luma in knots, (H·W,)
-    position = position.reshape(h, S, w, S).transpose(0, 2, 1, 3).reshape(h * w, S * S)
+    position = rearrange(position, "(y p x q) -> (y x) (p q)", y=h, p=S, q=S)
     density = _spline_histogram(position, len(spline)) @ spline  # (h·w, P)
     density = np.maximum(density, 1e-30)  # the spline may dip below zero
     density /= density.sum(1, keepdims=True)

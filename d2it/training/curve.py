@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def save_curve(path: Path, curve: Sequence[dict[str, float]]) -> None:
-    """One line a point; `images` (seen) first; empty where a number was not measured. Seven digits a number."""
+    """One line per point; `images` (seen) first; empty where a number was not measured. Seven digits per number."""
     names = ["images", *sorted({name for point in curve for name in point} - {"images"})]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

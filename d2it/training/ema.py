@@ -10,7 +10,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 class EMA(Generic[Model]):
-    """`model` holds the average; it starts as a copy and moves by (1 - decay) a step."""
+    """`model` holds the average; it starts as a copy and moves by (1 - decay) per step."""
 
     def __init__(self, model: Model, decay: float) -> None:
         self.decay = decay

@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from d2it.params import Training
+from d2it.params import TrainingParams
 from d2it.progress import Progress
+from d2it.ranks.ranks import Ranks
+from d2it.ranks.stopping import Stopped
 from d2it.seeds import stream_seed
-from d2it.stopping import Stopped
 from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.means import Means
-from d2it.training.ranks import Ranks
 from d2it.training.state import load_state, state_tensors
 
 Curve = list[dict[str, float]]
+Report = Callable[[int, Mapping[str, float]], None]  # (images seen, numbers), at each point of the curve
 
 
 class NonFiniteLossError(RuntimeError):
@@ -35,7 +36,7 @@ class NonFiniteLossError(RuntimeError):
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What a loss is told: which rows, its random stream, and how far training is."""
+    """What a loss needs: which rows, its random stream, and how far training is."""
 
     number: int  # of the micro-batch in its step
     rows: NDArray[np.int64]  # (micro_batch,)
@@ -43,7 +44,7 @@ class MicroBatch:
     images_seen: int  # before this step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Update:
     """One optimiser, the loss that it lowers, and when it joins."""
 
@@ -56,23 +57,23 @@ class Update:
     after_step: Callable[[int], None] | None = None  # (step), on all ranks, once the optimiser has made its step
 
 
-@dataclass
-class Run:
+@dataclass(kw_only=True)
+class TrainingRun:
     """What `train` needs beside the updates."""
 
-    config: Training
+    params: TrainingParams
     rows: int  # of the training set
     seed: int
     device: torch.device
     checkpoints: Checkpoints
-    report: Callable[[int, Mapping[str, float]], None]  # (images seen, numbers), at each point of the curve
+    report: Report
     label: str
     ema: EMA[Any] | None = None
     ranks: Ranks = field(default_factory=Ranks)
 
 
-def train(updates: list[Update], run: Run) -> Curve:
-    """Train from the newest good checkpoint, or from the start, to config.images.
+def train(updates: list[Update], run: TrainingRun) -> Curve:
+    """Train from the newest good checkpoint, or from the start, to run.params.images.
 
     A checkpoint is written at intervals, when the process is asked to end, and at the end: what follows may fail.
 
@@ -81,29 +82,29 @@ def train(updates: list[Update], run: Run) -> Curve:
 
     Raises:
         NonFiniteLossError: a loss or gradient became NaN or infinite.
-        Stopped: somebody asked; there is a checkpoint of the last step.
+        Stopped: this process was asked to end; there is a checkpoint of the last step.
     """
-    config = run.config
+    params = run.params
     means = Means(run.device)
     start, curve = _resume(updates, run, means)
-    seen = start * config.batch_size
-    whole = config.steps * config.batch_size
+    seen = start * params.batch_size
+    whole = params.steps * params.batch_size
     with run.ranks.stop.between_steps(), Progress(whole, run.label, start=seen) as progress:
-        for step in range(start, config.steps):
-            seen = step * config.batch_size
+        for step in range(start, params.steps):
+            seen = step * params.batch_size
             for update in updates:
                 if seen >= update.starts_at:
                     _update(update, run, step, means)
             if run.ema is not None:
                 run.ema.update(updates[0].model)
-            progress.update(config.batch_size)
-            seen += config.batch_size
-            if _crosses(seen, config.batch_size, config.log_images) or step + 1 == config.steps:
+            progress.update(params.batch_size)
+            seen += params.batch_size
+            if _crosses(seen, params.batch_size, params.log_images) or step + 1 == params.steps:
                 point = means.take(run.ranks)
                 curve.append({"images": seen, **point})
                 run.report(seen, point)
-            asked, last = run.ranks.asked_to_stop(), step + 1 == config.steps
-            if asked or last or _crosses(seen, config.batch_size, config.checkpoint_images):
+            asked, last = run.ranks.asked_to_stop(), step + 1 == params.steps
+            if asked or last or _crosses(seen, params.batch_size, params.checkpoint_images):
                 save(updates, run, step + 1, curve, means)
             if asked:
                 run.ranks.barrier()  # a rank that left would take the others with it
@@ -112,15 +113,15 @@ def train(updates: list[Update], run: Run) -> Curve:
     return curve
 
 
-def micro_batches(run: Run, step: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def micro_batches(run: TrainingRun, step: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """This rank's share of a step: number of the micro-batch in the step, and its rows (micro_batch,)."""
-    config = run.config
-    rows = batch_rows(run.seed, step, config.batch_size, run.rows)
-    for number in run.ranks.share(config.batch_size // config.micro_batch):
-        yield number, rows[number * config.micro_batch : (number + 1) * config.micro_batch]
+    params = run.params
+    rows = batch_rows(run.seed, step, params.batch_size, run.rows)
+    for number in run.ranks.share(params.batch_size // params.micro_batch):
+        yield number, rows[number * params.micro_batch : (number + 1) * params.micro_batch]
 
 
-def save(updates: list[Update], run: Run, step: int, curve: Curve, means: Means) -> None:
+def save(updates: list[Update], run: TrainingRun, step: int, curve: Curve, means: Means) -> None:
     """Write a checkpoint after `step` steps; all ranks call it, rank 0 writes.
 
     A full disk does not end a training that goes well: the line in the log says which checkpoint is missing.
@@ -134,15 +135,15 @@ def save(updates: list[Update], run: Run, step: int, curve: Curve, means: Means)
         print(f"{run.label}: checkpoint of step {step} not written: {error}", flush=True)
 
 
-def _resume(updates: list[Update], run: Run, means: Means) -> tuple[int, Curve]:
-    found = run.checkpoints.newest(run.device)
-    if found is None:
+def _resume(updates: list[Update], run: TrainingRun, means: Means) -> tuple[int, Curve]:
+    newest = run.checkpoints.newest(run.device)
+    if newest is None:
         return 0, []
-    step, tensors, records = found
+    step, tensors, records = newest
     load_state(updates, run.ema, tensors)
     if run.ranks.rank == 0:
         means.restore(records["means"])
-    print(f"{run.label}: going on from step {step} ({step * run.config.batch_size} images)", flush=True)
+    print(f"{run.label}: going on from step {step} ({step * run.params.batch_size} images)", flush=True)
     return step, list(records["curve"])
 
 
@@ -150,16 +151,16 @@ def _crosses(seen: int, batch_size: int, every: int) -> bool:
     return seen // every > (seen - batch_size) // every
 
 
-def _update(update: Update, run: Run, step: int, means: Means) -> None:
-    config = run.config
-    count = config.batch_size // config.micro_batch
-    seen = step * config.batch_size
+def _update(update: Update, run: TrainingRun, step: int, means: Means) -> None:
+    params = run.params
+    count = params.batch_size // params.micro_batch
+    seen = step * params.batch_size
     update.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=run.device)
     for number, rows in micro_batches(run, step):
         torch.manual_seed(stream_seed(run.seed, update.name, step, number))  # dropout knows only the global stream
         generator = torch.Generator(run.device).manual_seed(stream_seed(run.seed, update.name, step, number, "noise"))
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
             loss, numbers = update.loss(MicroBatch(number, rows, generator, seen))
         (loss / count).backward()
         total += loss.detach() / count
@@ -167,15 +168,15 @@ def _update(update: Update, run: Run, step: int, means: Means) -> None:
     parameters = [p for p in update.model.parameters() if p.requires_grad]
     run.ranks.sum_gradients(parameters)
     run.ranks.sum(total)
-    norm = nn.utils.clip_grad_norm_(parameters, config.gradient_clip or math.inf)
+    norm = nn.utils.clip_grad_norm_(parameters, params.gradient_clip or math.inf)
     if not math.isfinite(float(total) + float(norm)):
-        found = run.checkpoints.newest(torch.device("cpu"))
-        last = f"last good checkpoint: step {found[0]}" if found else "no checkpoint yet"
+        newest = run.checkpoints.newest(torch.device("cpu"))
+        last = f"last good checkpoint: step {newest[0]}" if newest else "no checkpoint yet"
         raise NonFiniteLossError(
             f"{run.label}: {update.name}'s loss is {float(total)}, its gradient norm {float(norm)}, at step {step} "
             f"({seen} images); {last} in {run.checkpoints.folder}"
         )
-    rate = learning_rate(update.learning_rate, seen, config.images, config.warmup_images, config.cooldown_images)
+    rate = learning_rate(update.learning_rate, seen, params.images, params.warmup_images, params.cooldown_images)
     for group in update.optimizer.param_groups:
         group["lr"] = rate
     update.optimizer.step()

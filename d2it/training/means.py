@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from d2it.training.ranks import Ranks
+from d2it.ranks.ranks import Ranks
 
 
 class Means:

@@ -5,58 +5,176 @@ for each finer grain; each code's noise comes from its own grain.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+import torch
+from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from d2it.grain.codes import combine, copies_per_side
-from d2it.params import Content
-from d2it.params import RefineNet as RefineNetParams
-from d2it.transformer.backbone import Backbone, unpatchify
-from d2it.transformer.block import Head
-from d2it.transformer.embeddings import Condition
-from d2it.transformer.initialize import initialize
-from d2it.transformer.layout import DenseTokens
-from d2it.transformer.refinenet import RefineNet
-from d2it.transformer.routing import Route, plan_routes
+from d2it.saved import load_model
+from d2it.transformer.dit import (
+    AdaLNZeroBlock,
+    Backbone,
+    Condition,
+    Head,
+    initialize,
+    run_blocks,
+    sincos_positions,
+    unpatchify,
+)
+from d2it.transformer.routing import DenseTokens, Route, plan_routes, rows
+
+# B, L and XL are the paper's (tables 1 and 2), 'backbone + RefineNet' layers; S is the demo's (ours).
+SIZES: dict[str, dict[str, Any]] = {
+    "S": {"layers": 4, "refinenet_layers": 2, "width": 128, "heads": 4},
+    "B": {"layers": 10, "refinenet_layers": 2, "width": 768, "heads": 12},
+    "L": {"layers": 20, "refinenet_layers": 4, "width": 1024, "heads": 16},
+    "XL": {"layers": 22, "refinenet_layers": 6, "width": 1152, "heads": 16},
+}
 
 
-class DynamicContentTransformer(nn.Module):
-    """Predicts noise and variance of multi-grained z_t, given the grain map."""
+class RefineNet(nn.Module):
+    """Efficient RefineNet for one finer grain: each token of the coarser grid becomes 2 x 2 tokens, refined in windows.
+
+    Fine regions alone are computed. Four additions to DiT's parts are our reading, and give the paper's parameter
+    counts: the expansion (C -> 4C), the patch embedding of z_t joined with it (2C -> C), the learnable positions, and
+    an own head.
+    """
 
     def __init__(
         self,
-        config: Content,
-        refinenet: RefineNetParams,
-        factors: list[int],
-        latent_grid: int,
+        *,
+        layers: int,
+        width: int,
+        heads: int,
+        side: int,
+        patch: int,
         latent_channels: int,
-        classes: int,
+        channels_out: int,
+        position: Literal["learnable", "fixed"],
+        dropout: float,
+        activation_checkpointing: bool,
     ) -> None:
-        """`latent_grid`: finest codes along a side of the image; `classes`: 0 for an unconditional model."""
+        """`side`: of this grain's grid; `patch`: finest positions along a side of one of its codes (1 = finest)."""
         super().__init__()
+        C = width
+        self.side, self.patch, self.recompute = side, patch, activation_checkpointing
+        self.embed = nn.Linear(patch**2 * latent_channels, C)
+        self.expand = nn.Linear(C, 4 * C)
+        self.join = nn.Linear(2 * C, C)
+        fixed = sincos_positions(C, side)
+        if position == "learnable":
+            self.position: Tensor = nn.Parameter(torch.empty_like(fixed).normal_(std=0.02))
+        else:
+            self.register_buffer("position", fixed, persistent=False)
+        self.blocks = nn.ModuleList(AdaLNZeroBlock(C, heads, dropout) for _ in range(layers))
+        self.head = Head(C, channels_out)
+
+    def forward(self, z: Tensor, coarser: Tensor, route: Route, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Refine the tokens of `route`.
+
+        Args:
+            z: z_t, (B, latent_channels, h, w) on the finest grid.
+            coarser: the coarser grain's tokens, a flat list (m', C).
+            condition: (B, C).
+
+        Returns:
+            The head's output on this grain's grid, (B, channels_out, side, side), zero where no token was computed, and
+            the tokens (n, C) for the next finer grain.
+        """
+        B, side, position = len(z), self.side, route.tokens.position
+        children = rearrange(self.expand(rows(coarser, route.parent)), "m (four c) -> (m four) c", four=4)
+        patches = rearrange(z, "b c (y p) (x q) -> (b y x) (c p q)", p=self.patch, q=self.patch)
+        x = self.join(torch.cat([rows(children, route.child), self.embed(rows(patches, position))], 1))  # (n, C)
+        x = x + rows(self.position, position % side**2)
+        x = run_blocks(self.blocks, x, condition=condition, layout=route.tokens, recompute=self.recompute)
+        out = self.head(x, condition, route.tokens)  # (n, channels_out)
+        grid = out.new_zeros(B * side**2, out.shape[1]).index_copy(0, position, out)
+        return rearrange(grid, "(b y x) c -> b c y x", y=side, x=side), x
+
+
+class DynamicContentTransformer(nn.Module):
+    """Predicts noise and variance of multi-grained z_t, given the grain map.
+
+    The defaults are D²iT-B at 256 x 256 on ImageNet; `DynamicContentTransformer(**SIZES["XL"])` is another size.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int = 10,
+        width: int = 768,
+        heads: int = 12,
+        refinenet_layers: int = 2,
+        window: int | Literal["full"] = 16,
+        tokens: Literal["fine", "all"] = "fine",
+        position: Literal["learnable", "fixed"] = "learnable",
+        factors: Sequence[int] = (8, 16),
+        latent_grid: int = 32,
+        latent_channels: int = 4,
+        classes: int = 1000,
+        dropout: float = 0.0,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        """Args:
+        layers: adaLN-Zero blocks of the backbone.
+        width: channels of a token, C.
+        heads: attention heads; divides `width`.
+        refinenet_layers: adaLN-Zero blocks of each RefineNet; 0 = no RefineNet, fine noise from the backbone's head.
+        window: side of RefineNet's attention windows, finest codes, or 'full'.
+        tokens: what RefineNet computes: the tokens of fine regions, or of all regions.
+        position: RefineNet's position embedding: learnable (paper), or sin-cos.
+        factors: downsampling factors of the grains, ascending.
+        latent_grid: finest codes along a side of the image.
+        latent_channels: channels of a code, z.
+        classes: 0 for an unconditional model.
+        dropout: after attention and inside the MLP; 0.1 in the paper's training.
+        activation_checkpointing: recompute blocks in the backward pass; no part of the architecture.
+        """
+        super().__init__()
+        self.architecture: dict[str, Any] = {
+            "layers": layers, "width": width, "heads": heads, "refinenet_layers": refinenet_layers, "window": window,
+            "tokens": tokens, "position": position, "factors": list(factors), "latent_grid": latent_grid,
+            "latent_channels": latent_channels, "classes": classes, "dropout": dropout,
+        }  # fmt: skip
         self.copies = copies_per_side(factors)
         patch = self.copies[0]
         channels_out = 2 * latent_channels  # noise, and the learned variance as in DiT
-        self.condition = Condition(config.width, classes)
-        self.backbone = Backbone(config, latent_grid, patch, latent_channels)
-        finer = self.copies[1:] if refinenet.layers > 0 else []
-        self.all_tokens = refinenet.tokens == "all"
+        self.condition = Condition(width, classes)
+        self.backbone = Backbone(
+            layers=layers, width=width, heads=heads, side=latent_grid, patch=patch, channels_in=latent_channels,
+            dropout=dropout, activation_checkpointing=activation_checkpointing,
+        )  # fmt: skip
+        finer = self.copies[1:] if refinenet_layers > 0 else []
+        self.all_tokens = tokens == "all"
         self.sides = [latent_grid // n for n in finer]
-        window = latent_grid if refinenet.window == "full" else refinenet.window
-        self.windows = [max(1, window // n) for n in finer]  # the same part of the image at each grain
+        finest_window = latent_grid if window == "full" else window
+        self.windows = [max(1, finest_window // n) for n in finer]  # the same part of the image at each grain
         self.refinenets = nn.ModuleList(
-            RefineNet(config, refinenet, latent_grid // n, n, latent_channels, channels_out) for n in finer
-        )
-        self.head = Head(config.width, channels_out if finer else patch**2 * channels_out)
+            RefineNet(
+                layers=refinenet_layers, width=width, heads=heads, side=latent_grid // n, patch=n,
+                latent_channels=latent_channels, channels_out=channels_out, position=position, dropout=dropout,
+                activation_checkpointing=activation_checkpointing,
+            )
+            for n in finer
+        )  # fmt: skip
+        self.head = Head(width, channels_out if finer else patch**2 * channels_out)
         initialize(self)
+
+    @property
+    def no_class(self) -> int:
+        """The label that means 'no class'; 0 for an unconditional model."""
+        return self.condition.no_class
 
     def route(self, grain_map: Tensor) -> list[Route]:
         """Which tokens the RefineNets compute for these grain maps (B, h / S, w / S)."""
         return plan_routes(grain_map, self.sides, self.windows, self.all_tokens)
 
     def forward(
-        self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor, routes: Sequence[Route] | None = None
+        self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor, *, routes: Sequence[Route] | None = None
     ) -> Tensor:
         """Args:
             z: z_t, (B, latent_channels, h, w), constant inside coarse regions.
@@ -74,7 +192,7 @@ class DynamicContentTransformer(nn.Module):
         if not self.refinenets:
             return self._from_head(unpatchify(out.float(), self.copies[0]), grain_map)
         grids = [unpatchify(out, 1)]  # (B, 2c, side, side)
-        tokens = x.flatten(0, 1)  # (B·N, C)
+        tokens = rearrange(x, "b n c -> (b n) c")
         planned = self.route(grain_map) if routes is None else routes
         for refinenet, route in zip(self.refinenets, planned, strict=False):  # no route where no region is so fine
             grid, tokens = refinenet(z, tokens, route, condition)
@@ -85,16 +203,13 @@ class DynamicContentTransformer(nn.Module):
 
     def _from_head(self, grid: Tensor, grain_map: Tensor) -> Tensor:
         """Without RefineNet (the paper's 'w/o'): a finest grid from DiT's head; a copied code takes its mean."""
-        return combine([nn.functional.avg_pool2d(grid, n) if n > 1 else grid for n in self.copies], grain_map)
+        return combine([F.avg_pool2d(grid, n) if n > 1 else grid for n in self.copies], grain_map)
 
 
-def build_content(config: dict[str, Any]) -> DynamicContentTransformer:
-    """A content transformer with initial weights, from a config.json (sections of params and the data's sizes)."""
-    return DynamicContentTransformer(
-        Content.model_validate(config["content"]),
-        RefineNetParams.model_validate(config["refinenet"]),
-        config["factors"],
-        config["latent_grid"],
-        config["latent_channels"],
-        config["classes"],
-    )
+def load_content(folder: Path | str, device: torch.device | str = "cpu") -> DynamicContentTransformer:
+    """The content transformer that a folder holds, for inference.
+
+    Raises:
+        UnreadableFileError: the folder holds another model, one of another version, or a damaged one.
+    """
+    return load_model(DynamicContentTransformer, folder, device)

@@ -1,30 +1,63 @@
 """Dynamic Grain Transformer: p(grain map | class), so that sampling needs no image (paper section 3.2).
 
 Our reading of the paper's few lines: grains are evenly spaced values in [-1, 1], diffused like the latents; a DiT on
-the noisy map gives a logit a grain and region; the loss is the cross entropy to the clean map; the sampler uses the
-mean of the softmax as x_0.
+the noisy map gives one logit per grain and region; the loss is the cross entropy to the clean map; the sampler uses the
+mean of the softmax as x_0. Loss and sampler are in diffusion/grain.py.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from d2it.params import DGT
-from d2it.transformer.backbone import DiT
+from d2it.saved import load_model
+from d2it.transformer.dit import DiT
 
 
 class DynamicGrainTransformer(nn.Module):
-    """Logits of the clean grain map, given a noisy one."""
+    """Logits of the clean grain map, given a noisy one.
 
-    def __init__(self, config: DGT, grains: int, region_grid: int, classes: int) -> None:
+    The defaults are a DiT-S (our reading) at 256 x 256 on ImageNet.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int = 12,
+        width: int = 384,
+        heads: int = 6,
+        grains: int = 2,
+        region_grid: int = 16,
+        classes: int = 1000,
+        dropout: float = 0.0,
+        activation_checkpointing: bool = False,
+    ) -> None:
+        """Args:
+        layers: adaLN-Zero blocks.
+        width: channels of a token, C.
+        heads: attention heads; divides `width`.
+        grains: k.
+        region_grid: regions along a side of the image.
+        classes: 0 for an unconditional model.
+        dropout: after attention and inside the MLP.
+        activation_checkpointing: recompute blocks in the backward pass; no part of the architecture.
+        """
         super().__init__()
-        self.dit = DiT(config, region_grid, 1, 1, grains, classes)
+        self.architecture: dict[str, Any] = {
+            "layers": layers, "width": width, "heads": heads, "grains": grains, "region_grid": region_grid,
+            "classes": classes, "dropout": dropout,
+        }  # fmt: skip
+        self.grains, self.region_grid = grains, region_grid
+        self.dit = DiT(
+            layers=layers, width=width, heads=heads, side=region_grid, patch=1, channels_in=1, channels_out=grains,
+            classes=classes, dropout=dropout, activation_checkpointing=activation_checkpointing,
+        )  # fmt: skip
         self.register_buffer("values", grain_values(grains), persistent=False)
 
     @property
     def no_class(self) -> int:
-        """The label that means 'no class'."""
+        """The label that means 'no class'; 0 for an unconditional model."""
         return self.dit.condition.no_class
 
     def forward(self, noisy_map: Tensor, t: Tensor, labels: Tensor) -> Tensor:
@@ -48,7 +81,10 @@ def map_to_values(grain_map: Tensor, grains: int) -> Tensor:
     return grain_values(grains).to(grain_map.device)[grain_map.long()][:, None]
 
 
-def build_grain(config: dict[str, Any]) -> DynamicGrainTransformer:
-    """A grain transformer with initial weights, from a config.json (section of params and the data's sizes)."""
-    dgt = DGT.model_validate(config["dgt"])
-    return DynamicGrainTransformer(dgt, config["grains"], config["region_grid"], config["classes"])
+def load_grain(folder: Path | str, device: torch.device | str = "cpu") -> DynamicGrainTransformer:
+    """The grain transformer that a folder holds, for inference.
+
+    Raises:
+        UnreadableFileError: the folder holds another model, one of another version, or a damaged one.
+    """
+    return load_model(DynamicGrainTransformer, folder, device)

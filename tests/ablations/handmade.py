@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 
 from ablations.plan import Experiment
-from stages.key import content_md5
-from tests.imports import ROOT
+from pipeline.key import content_md5
+from tools.deps import ROOT
 
 COPIED = (
     "d2it",

@@ -9,8 +9,8 @@ import pytest
 from ablations.links import Runs, compare, find_runs
 from ablations.plan import plan
 from ablations.tables import TABLES
-from stages.store import Store
-from tests.imports import ROOT
+from tracking.store import Store
+from tools.deps import ROOT
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from dvc.utils.hydra import apply_overrides
 
 from ablations.plan import Experiment, hydra_value, params_hash, plan, presets, slug
 from ablations.tables import TABLES
-from d2it.params import load
-from tests.imports import ROOT
+from d2it.params import load_params
+from tools.deps import ROOT
 
 LAST = {name: plan(TABLES[0], ROOT, name, 2).experiments[-1] for name in presets(ROOT)}
 
@@ -18,8 +18,8 @@ LAST = {name: plan(TABLES[0], ROOT, name, 2).experiments[-1] for name in presets
 def test_dvc_makes_the_wanted_params_from_the_workspaces(experiment: Experiment, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     shutil.copy2(ROOT / "params.yaml", path)
-    apply_overrides(path, experiment.overrides(load(ROOT / "params.yaml")))
-    assert load(path) == experiment.params
+    apply_overrides(path, experiment.overrides(load_params(ROOT / "params.yaml")))
+    assert load_params(path) == experiment.params
 
 
 @pytest.mark.parametrize("value", ["data/my photos.zip", "dpm-solver++", "it's", "null", "a=b,c", "data/ffhq.zip"])
@@ -27,11 +27,11 @@ def test_any_text_reaches_params_as_it_is(value: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     shutil.copy2(ROOT / "params.yaml", path)
     apply_overrides(path, [f"data.source={hydra_value(value)}"])
-    assert load(path).data.source == value
+    assert load_params(path).data.source == value
 
 
 def test_each_param_changes_the_name() -> None:
-    params = load(ROOT / "params.yaml")
+    params = load_params(ROOT / "params.yaml")
     other = params.model_copy(update={"fid": params.fid.model_copy(update={"neighbours": 4})})
     assert params_hash(params) != params_hash(other)
 

@@ -10,7 +10,7 @@ from ablations.plan import Plan, identity_of, plan
 from ablations.report import report
 from ablations.tables import TABLES
 from tests.ablations.handmade import HandMade
-from tests.imports import ROOT
+from tools.deps import ROOT
 
 WINDOW = next(table for table in TABLES if table.name == "window")
 DISTANCE = "fid.random_frechet_distance"

@@ -16,8 +16,8 @@ from ablations.plan import Experiment, plan
 from ablations.report import report
 from ablations.run import run
 from ablations.tables import TABLES
-from tests.imports import ROOT
-from tests.pipeline import Repository, smallest_params
+from tools.deps import ROOT
+from tests.smallest import Repository, smallest_params
 
 WINDOW = next(table for table in TABLES if table.name == "window")
 ONLY = ("without RefineNet", "2")

@@ -4,7 +4,7 @@ import pytest
 
 from ablations.plan import identity_of, plan, presets
 from ablations.tables import DEMO, TABLES, Table
-from tests.imports import ROOT
+from tools.deps import ROOT
 
 BY_NAME = {table.name: table for table in TABLES}
 
@@ -59,7 +59,7 @@ def test_names_are_readable_unique_and_the_same_each_time() -> None:
 def test_without_refinenet_the_backbone_keeps_all_layers_in_each_size() -> None:
     for preset, layers in (("ffhq_b", 12), ("ffhq_l", 24), (DEMO, 6)):
         params = plan(BY_NAME["window"], ROOT, preset, 1).rows[0].experiments[0].params
-        assert (params.content.layers, params.refinenet.layers) == (layers, 0)
+        assert (params.content_transformer.layers, params.refinenet.layers) == (layers, 0)
 
 
 def test_depths_are_labelled_with_the_presets_own_numbers() -> None:

@@ -8,9 +8,9 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 from ablations.links import compare, find_runs
-from stages.views import OVERVIEW
+from tracking.views import OVERVIEW
 from tests.browser.conftest import DISTANCES, Windows
-from tests.stages.mlflow_store import runs
+from tests.tracking.mlflow_store import runs
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

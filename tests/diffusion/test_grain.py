@@ -1,5 +1,7 @@
 """Grain maps are diffused as values, learned by cross entropy, and drawn again with the frequencies they had."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,17 +9,16 @@ from torch import Tensor
 from d2it.diffusion.grain import grain_loss, sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import linear_schedule
-from d2it.params import DGT
 from d2it.transformer.grain import DynamicGrainTransformer, grain_values, map_to_values
-from tests.transformer.models import DEMO, randomize
+from tests.transformer.models import randomize
 
 FULL = linear_schedule(1000, 1e-4, 0.02)
 CPU = torch.device("cpu")
+TINY: dict[str, Any] = {"layers": 1, "width": 16, "heads": 2, "region_grid": 4, "classes": 3}
 
 
 def grain_transformer(grains: int) -> DynamicGrainTransformer:
-    config = DGT.model_validate(DEMO.dgt.model_dump() | {"layers": 1, "width": 16, "heads": 2})
-    model = DynamicGrainTransformer(config, grains, 4, 3)
+    model = DynamicGrainTransformer(**TINY, grains=grains)
     randomize(model)
     return model
 
@@ -29,16 +30,20 @@ def test_grains_are_evenly_spaced_values(grains: int, values: list[float]) -> No
     assert torch.equal(map_to_values(grain_map, grains)[:, 0], torch.tensor(values).float()[grain_map])
 
 
+class Guess:
+    """Knows nothing."""
+
+    grains = 3
+
+    def __call__(self, noisy_map: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        return torch.zeros(len(noisy_map), 3, 4, 4)
+
+
 def test_loss_of_a_uniform_guess_is_the_log_of_the_number_of_grains() -> None:
     grain_map = torch.randint(0, 3, (5, 4, 4))
+    labels = torch.arange(5) % 4
     loss = grain_loss(
-        FULL,
-        lambda x, t, y: torch.zeros(5, 3, 4, 4),
-        grain_map,
-        3,
-        torch.arange(5),
-        torch.zeros(5),
-        torch.randn(5, 1, 4, 4),
+        FULL, Guess(), grain_map=grain_map, labels=labels, index=torch.arange(5), noise=torch.randn(5, 1, 4, 4)
     )
     torch.testing.assert_close(loss, torch.full((5,), 3.0).log())
 
@@ -47,9 +52,8 @@ def test_loss_of_a_uniform_guess_is_the_log_of_the_number_of_grains() -> None:
 def test_the_loss_has_a_gradient_for_any_number_of_grains(grains: int) -> None:
     model = grain_transformer(grains)
     grain_map = torch.randint(0, grains, (2, 4, 4))
-    loss = grain_loss(
-        FULL, model, grain_map, grains, torch.tensor([0, 999]), torch.tensor([0, 3]), torch.randn(2, 1, 4, 4)
-    )
+    labels, index, noise = torch.tensor([0, 3]), torch.tensor([0, 999]), torch.randn(2, 1, 4, 4)
+    loss = grain_loss(FULL, model, grain_map=grain_map, labels=labels, index=index, noise=noise)
     loss.sum().backward()
     gradient = next(model.parameters()).grad
     assert gradient is not None
@@ -61,8 +65,7 @@ class Oracle(DynamicGrainTransformer):
     """Knows the map."""
 
     def __init__(self, grain_map: Tensor) -> None:
-        config = DGT.model_validate(DEMO.dgt.model_dump() | {"layers": 1, "width": 16, "heads": 2})
-        super().__init__(config, 2, 4, 3)
+        super().__init__(**TINY, grains=2)
         self.logits = 100 * torch.nn.functional.one_hot(grain_map.long(), 2).movedim(-1, 1).float()
 
     def forward(self, noisy_map: Tensor, t: Tensor, labels: Tensor) -> Tensor:
@@ -72,7 +75,7 @@ class Oracle(DynamicGrainTransformer):
 def test_an_oracle_gives_back_the_map() -> None:
     grain_map = torch.randint(0, 2, (3, 4, 4))
     streams = ImageStreams([1, 2, 3], CPU)
-    found = sample_grain_maps(FULL.respaced(10), Oracle(grain_map), torch.zeros(3, dtype=torch.long), 4, streams)
+    found = sample_grain_maps(FULL.respaced(10), Oracle(grain_map), torch.zeros(3, dtype=torch.long), streams)
     assert torch.equal(found, grain_map.to(torch.uint8))
 
 
@@ -81,8 +84,8 @@ def test_a_drawn_map_depends_on_its_own_stream_and_label_alone(grains: int) -> N
     model, schedule = grain_transformer(grains), FULL.respaced(5)
     labels = torch.tensor([0, 1, 2])
     with torch.no_grad():
-        together = sample_grain_maps(schedule, model, labels, 4, ImageStreams([7, 8, 9], CPU))
-        alone = sample_grain_maps(schedule, model, labels[1:2], 4, ImageStreams([8], CPU))
+        together = sample_grain_maps(schedule, model, labels, ImageStreams([7, 8, 9], CPU))
+        alone = sample_grain_maps(schedule, model, labels[1:2], ImageStreams([8], CPU))
     assert torch.equal(together[1:2], alone)
     assert together.shape == (3, 4, 4)
     assert together.max() < grains

@@ -66,7 +66,7 @@ def test_the_bound_is_the_kl_between_the_true_and_the_learned_reverse_step(index
         Normal(mean(z_0.double()), true_variance.sqrt()),
         Normal(mean(predicted), torch.exp(0.5 * log_variance)),
     ) / torch.log(torch.tensor(2.0, dtype=torch.float64))
-    found = variational_bound(FULL, torch.cat([epsilon, place], 1), z_0, z_t, at, "epsilon")
+    found = variational_bound(FULL, torch.cat([epsilon, place], 1), z_0=z_0, z_t=z_t, index=at, objective="epsilon")
     torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
 
 
@@ -75,7 +75,10 @@ def test_the_bound_trains_the_variance_and_never_the_mean() -> None:
     z_0, noise, index = torch.randn(4, 4, 4, 4), torch.randn(4, 4, 4, 4), torch.tensor([0, 3, 500, 999])
     z_t = add_noise(FULL, z_0, noise, index)
     weight = torch.ones(4, 1, 4, 4)
-    diffusion_loss(FULL, output, z_0, z_t, noise, index, weight, "epsilon").bound.sum().backward()
+    losses = diffusion_loss(
+        FULL, output, z_0=z_0, z_t=z_t, noise=noise, index=index, weight=weight, objective="epsilon"
+    )
+    losses.bound.sum().backward()
     assert output.grad is not None
     assert float(output.grad[:, :4].abs().max()) == 0
     assert float(output.grad[:, 4:].abs().min()) > 0

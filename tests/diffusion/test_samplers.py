@@ -1,6 +1,7 @@
 """Samplers against oracles: the true noise gives back z_0, and diffusers' schedulers give the same trajectory."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def toy_model(z: Tensor, t: Tensor) -> Tensor:
 
 
 def predict_with_toy(schedule: Schedule, objective: str = "epsilon") -> Callable[[Tensor, Tensor], Prediction]:
-    return lambda z, index: interpret(schedule, toy_model(z, schedule.timestep[index]), z, index, objective)
+    return lambda z, index: interpret(schedule, toy_model(z, schedule.timestep[index]), z, index, objective=objective)
 
 
 @pytest.mark.parametrize("objective", ["epsilon", "v"])
@@ -115,7 +116,7 @@ def test_samples_are_constant_inside_coarse_regions_at_every_step(sampler: str) 
 
     def predict(z: Tensor, index: Tensor) -> Prediction:
         seen.append(z)
-        return interpret(schedule, toy_model(z, schedule.timestep[index]), z, index, "epsilon")
+        return interpret(schedule, toy_model(z, schedule.timestep[index]), z, index, objective="epsilon")
 
     streams = ImageStreams([1, 2], torch.device("cpu"))
     z = SAMPLERS[sampler](schedule, predict, lambda: multi_grained_noise(streams.normal(SHAPE[1:]), grain_map, copies))
@@ -154,10 +155,19 @@ def guidance_model(calls: list[int]) -> Callable[[Tensor, Tensor, Tensor, Tensor
     return model
 
 
+def guidance(**changes: Any) -> dict[str, Any]:
+    """Arguments of `guided` for two images, with changes."""
+    usual = {
+        "labels": torch.tensor([1, 2]), "no_class": 10, "grain_map": torch.zeros(2, 2, 2), "scale": 3.0,
+        "interval": (0.0, 1.0), "objective": "epsilon",
+    }  # fmt: skip
+    return usual | changes
+
+
 def test_guidance_moves_all_channels_away_from_the_unguided_noise_in_one_pass() -> None:
     calls: list[int] = []
     labels, grain_map = torch.tensor([1, 2]), torch.zeros(2, 2, 2)
-    predict = guided(guidance_model(calls), FULL, labels, 10, grain_map, 3.0, (0.0, 1.0), "epsilon")
+    predict = guided(guidance_model(calls), FULL, **guidance(labels=labels, grain_map=grain_map))
     noise = predict(torch.zeros(SHAPE), torch.tensor([500, 500])).noise
     expected = 10 + 3 * (labels - 10)
     assert torch.equal(noise, expected[:, None, None, None].expand(SHAPE).float())
@@ -168,7 +178,7 @@ def test_guidance_moves_all_channels_away_from_the_unguided_noise_in_one_pass() 
 def test_guidance_works_only_in_its_interval_of_noise_levels(index: int, passes: int) -> None:
     calls: list[int] = []
     model = guidance_model(calls)
-    predict = guided(model, FULL, torch.tensor([1, 2]), 10, torch.zeros(2, 2, 2), 3.0, (0.2, 0.8), "epsilon")
+    predict = guided(model, FULL, **guidance(interval=(0.2, 0.8)))
     predict(torch.zeros(SHAPE), torch.tensor([index, index]))
     assert calls == [passes]
 
@@ -176,8 +186,7 @@ def test_guidance_works_only_in_its_interval_of_noise_levels(index: int, passes:
 def test_scale_1_and_unconditional_models_cost_one_pass() -> None:
     for scale, no_class in ((1.0, 10), (3.0, 0)):
         calls: list[int] = []
-        predict = guided(
-            guidance_model(calls), FULL, torch.tensor([0, 0]), no_class, torch.zeros(2, 2, 2), scale, (0, 1), "epsilon"
-        )
+        labels = torch.tensor([0, 0])
+        predict = guided(guidance_model(calls), FULL, **guidance(labels=labels, no_class=no_class, scale=scale))
         predict(torch.zeros(SHAPE), torch.tensor([5, 5]))
         assert calls == [2]

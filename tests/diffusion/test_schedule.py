@@ -24,7 +24,7 @@ def test_posterior_is_bayes_rule_for_two_gaussians() -> None:
     schedule = FULL.respaced(50)
     z_0, z_t = torch.full((1, 1, 1, 1), 0.7), torch.full((1, 1, 1, 1), -1.3)
     for step in (1, 7, 49):
-        before, beta = float(schedule.alpha_bar_before[step]), float(schedule.beta[step])
+        before, beta = float(schedule.alpha_bar_prev[step]), float(schedule.beta[step])
         precision = 1 / (1 - before) + (1 - beta) / beta
         mean = (before**0.5 * 0.7 / (1 - before) + (1 - beta) ** 0.5 * -1.3 / beta) / precision
         assert float(schedule.posterior_variance[step]) == pytest.approx(1 / precision, rel=1e-9)

@@ -14,10 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 from d2it.dvae.discriminator import MAX_ADAPTIVE_WEIGHT, PatchDiscriminator, adaptive_weight, hinge_loss
 from d2it.dvae.loss import DVAELoss
 from d2it.dvae.model import DynamicVAE
-from d2it.params import DVAE
+from d2it.params import DVAEParams
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.loop import MicroBatch, Run, Update, train
-from d2it.training.ranks import Ranks
+from d2it.ranks.ranks import Ranks
 from tests.dvae.test_model import dvae, random_map
 from tests.transformer.models import DEMO
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from d2it.evaluation.features import InceptionFeatures, load_weights, random_weights
+from d2it.evaluation.features import InceptionFeatures, load_inception_weights, random_weights
 from d2it.evaluation.frechet import GaussianStatistics, frechet_distance
 from d2it.weights import WeightsError
 
@@ -38,7 +38,7 @@ def test_features_equal_torch_fidelitys_own_from_the_same_file(weights_file: Pat
             break
         x = module(x)
 
-    ours = InceptionFeatures(load_weights(weights_file), CPU)(images)
+    ours = InceptionFeatures(load_inception_weights(weights_file), CPU)(images)
 
     torch.testing.assert_close(ours.pool, pool, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.spatial, spatial.reshape(3, 7 * 17 * 17), rtol=1e-4, atol=1e-5)
@@ -111,7 +111,7 @@ def test_a_file_with_code_in_it_is_refused_and_not_executed(tmp_path: Path, lega
     else:
         torch.save({"fc.weight": Bomb(trace)}, path)
     with pytest.raises(WeightsError, match=r"^\S+weights.pth: not a file of tensors"):
-        load_weights(path)
+        load_inception_weights(path)
     assert not trace.exists()
 
 
@@ -119,7 +119,7 @@ def test_weights_of_another_network_are_refused_with_the_tensors_name(tmp_path: 
     path = tmp_path / "weights.pth"
     torch.save(random_weights() | {"fc.weight": torch.zeros(1000, 2048)}, path)
     with pytest.raises(WeightsError, match=r"fc.weight: must be a tensor \(1008, 2048\)"):
-        load_weights(path)
+        load_inception_weights(path)
     path.write_bytes(b"not weights")
     with pytest.raises(WeightsError, match="not a file of tensors"):
-        load_weights(path)
+        load_inception_weights(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm.dev_cluster import DAEMONS, DevCluster, missing_programs
+from slurm.dev.cluster import DAEMONS, DevCluster, missing_programs
 
 
 class Cluster:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.imports import ROOT
-from tests.pipeline import smallest_params
+from tools.deps import ROOT
+from tests.smallest import smallest_params
 
 LIMIT = 60.0
 STAGE = "train_content"
@@ -22,7 +22,7 @@ DAG = """stages:
 # What every stage of a test is: where it runs, who runs it, and then the test's own lines.
 ENTRY = """
 import os, pathlib, signal, sys, time
-from stages.errors import StageError
+from pipeline.errors import StageError
 def run(name, key, ranks):
     root = pathlib.Path(os.environ["DVC_ROOT"])
     out = pathlib.Path("outputs", name)

@@ -7,7 +7,7 @@ import pytest
 
 from slurm.capabilities import complaints, parse, refuse_impossible
 from slurm.cluster import Resources
-from stages.errors import StageError
+from pipeline.errors import StageError
 from tests.slurm.conftest import Cluster
 
 # partition, state, time limit, nodes of a job, number, CPUs, MB, GRES: what `sinfo --exact` prints

@@ -7,8 +7,8 @@ import pytest
 from slurm.capabilities import Nodes
 from slurm.cluster import Resources, load_resources
 from slurm.launcher import CLUSTER
-from stages.dag import definitions
-from stages.errors import StageError
+from pipeline.dag import definitions
+from pipeline.errors import StageError
 
 STAGES = ("prepare", "fid")
 

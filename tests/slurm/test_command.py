@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm.target import find_target
-from stages.errors import StageError
+from pipeline.errors import StageError
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.dev_cluster import DAEMONS, DevCluster, missing_programs, with_lines
-from stages.errors import StageError
+from slurm.dev.cluster import DAEMONS, DevCluster, missing_programs, with_lines
+from pipeline.errors import StageError
 from tests.slurm.conftest import Cluster, start_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_a_daemon_that_does_not_start_is_one_line_and_leaves_nothing(tmp_path: P
 def test_missing_programs_are_one_line_that_says_how_to_install_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slurm.dev_cluster._FOLDERS", str(tmp_path))
+    monkeypatch.setattr("slurm.dev.cluster._FOLDERS", str(tmp_path))
     with pytest.raises(StageError, match=r"not installed: munged, slurmctld, .*apt-get install .* slurm-wlm munge"):
         DevCluster(tmp_path / "c").up()
     assert not (tmp_path / "c").exists()

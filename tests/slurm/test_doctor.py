@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from slurm import doctor, doctor_job
-from slurm.doctor_node import CheckError, Finding, Order, examine, locks, mlflow, torch_device
+from slurm.doctor.node import CheckError, Finding, Order, examine, locks, mlflow, torch_device
 from tests.slurm.conftest import Cluster
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("D2IT_CLUSTER", "D2IT_PROFILE", "D2IT_WEIGHTS", "DVC_ROOT", "MLFLOW_TRACKING_URI", "SLURM_CONF"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("slurm.doctor.CLUSTER", tmp_path / "cluster.yaml")
-    monkeypatch.setattr("slurm.doctor_job.GRACE_SECONDS", 1.0)  # this folder needs none
+    monkeypatch.setattr("slurm.doctor.job.GRACE_SECONDS", 1.0)  # this folder needs none
     (tmp_path / "cluster.yaml").write_text(SMALL)
     return tmp_path
 
@@ -89,7 +89,7 @@ def test_what_a_node_lacks_is_a_line_each_without_a_password(
     assert "put https://" in found["weights"].found
     (store,) = [one.found for name, one in found.items() if name.startswith("MLflow")]
     assert "refused" in store
-    assert "stages.tracking sync" in store
+    assert "tracking.tracker sync" in store
     assert not any("secret" in one.found for one in found.values())
 
 
@@ -135,7 +135,7 @@ def test_a_set_up_line_that_fails_shows_its_own_words(on_cluster: Cluster, works
 def test_a_full_cluster_is_no_failure_and_the_job_is_cancelled(
     on_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slurm.doctor_job.QUEUE_SECONDS", 1.0)
+    monkeypatch.setattr("slurm.doctor.job.QUEUE_SECONDS", 1.0)
     job = on_cluster.run("sbatch", "--parsable", "--output=/dev/null", "-N2", "--exclusive", "--wrap=sleep 60").strip()
     found = diagnose()
     assert found["node"].verdict == "skip"
@@ -242,7 +242,7 @@ def test_a_server_is_asked_with_the_users_password_which_is_never_shown(
 
 def test_a_database_that_somebody_keeps_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("slurm.doctor_node.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr("slurm.doctor.node.ANSWER_SECONDS", 0.1)
     (tmp_path / ".d2it").mkdir()
     assert mlflow(tmp_path, tmp_path).endswith("answers")
     database = sqlite3.connect(tmp_path / ".d2it" / "mlflow.db", isolation_level=None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.pipeline import Repository
+from tests.smallest import Repository
 from tests.slurm.conftest import Cluster
 from tests.slurm.repository import LIMIT, wait_for
 from tests.slurm.workflow import STAGE, Workflow, end, prepare

@@ -96,7 +96,7 @@ def test_a_signal_to_the_launcher_stops_the_job_after_it_has_saved(
 ) -> None:
     repository.stage_is(
         "with ranks.stop.between_steps():\n    wait_for_stop = [time.sleep(0.01) for _ in iter(lambda: "
-        "ranks.stop.asked, signal.SIGTERM)]\n(root / 'saved').touch()\nfrom d2it.stopping import Stopped\n"
+        "ranks.stop.asked, signal.SIGTERM)]\n(root / 'saved').touch()\nfrom d2it.ranks.stopping import Stopped\n"
         "raise Stopped(ranks.stop.asked)"
     )
     launcher = repository.start()
@@ -248,7 +248,7 @@ def test_other_params_are_another_job(repository: Repository) -> None:
 
 def test_what_is_edited_while_a_job_waits_changes_nothing_for_it(repository: Repository) -> None:
     repository.stage_is(
-        "wait_for('go')\nfrom d2it.params import load\nfrom stages.dag import definition\n"
+        "wait_for('go')\nfrom d2it.params import load\nfrom pipeline.dag import definition\n"
         "import d2it.seeds\nread = [load().seed, definition('prepare').cmd, 'edited' in dir(d2it.seeds), "
         "pathlib.Path('outputs/prepare/data').read_text()]\n(out / 'weights').write_text(repr(read))"
     )

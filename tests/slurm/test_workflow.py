@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.stage import NAMES
-from tests.pipeline import Repository
+from tests.smallest import Repository
 from tests.slurm.conftest import Cluster
 from tests.slurm.repository import LIMIT, wait_for
 from tests.slurm.workflow import Workflow
@@ -46,7 +46,7 @@ def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lo
     prepared: Repository, cluster: Cluster, tmp_path: Path
 ) -> None:
     w = Workflow(tmp_path / "repository", prepared.folder, cluster, {})
-    w.run("exp", "run", "--queue", "-S", "content.learning_rate=0.001,0.002,0.003,0.004")
+    w.run("exp", "run", "--queue", "-S", "content_transformer.learning_rate=0.001,0.002,0.003,0.004")
     w.start_queue(jobs=2)
     done = ("Success", "Failed")
     wait_for(lambda: sum(w.run("queue", "status").count(word) for word in done) == 4, 5 * LIMIT)
@@ -57,7 +57,7 @@ def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lo
     found = w.runs()
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     assert len({run.data.tags["dvc.experiment"] for run in parents}) == 4
-    assert len({run.data.params["content.learning_rate"] for run in parents}) == 4
+    assert len({run.data.params["content_transformer.learning_rate"] for run in parents}) == 4
     for parent in parents:
         children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
         assert sorted(run.info.run_name for run in children) == ["fid", "sample", "train_content"]
@@ -73,7 +73,7 @@ def test_dvc_queue_kill_ends_the_job_after_it_has_saved(
     prepared: Repository, cluster: Cluster, tmp_path: Path, force: list[str]
 ) -> None:
     w = Workflow(tmp_path / "repository", prepared.folder, cluster, {})
-    w.run("exp", "run", "--queue", "--name", "doomed", "-S", "content.images=320000")
+    w.run("exp", "run", "--queue", "--name", "doomed", "-S", "content_transformer.images=320000")
     w.start_queue()
     w.wait_for_training()
     w.run("queue", "kill", *force, "doomed")

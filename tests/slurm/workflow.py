@@ -13,7 +13,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.pipeline import Repository
+from tests.smallest import Repository
 from tests.slurm.conftest import Cluster
 from tests.slurm.repository import LIMIT, wait_for
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from d2it.params import ParamsError
-from d2it.training.ranks import Ranks
+from d2it.ranks.ranks import Ranks
 from stages.entry import clear, pick_device, run
-from stages.errors import StageError, is_users
+from d2it.errors import UserError
+from pipeline.errors import StageError
 from stages.stage import Stage
 from tests.transformer.models import content_transformer
 
@@ -48,7 +49,7 @@ def stage_is(monkeypatch: pytest.MonkeyPatch) -> Callable[[Main], None]:
         module = ModuleType("stages.fid")
         module.__dict__["main"] = main
         monkeypatch.setitem(sys.modules, "stages.fid", module)
-        monkeypatch.setattr("stages.tracking.PATIENCE", 0.0)  # how tracking ends is tested with it
+        monkeypatch.setattr("tracking.tracker.PATIENCE", 0.0)  # how tracking ends is tested with it
 
     return replace
 

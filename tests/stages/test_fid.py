@@ -13,11 +13,11 @@ from d2it.data.shards import ShardWriter
 from d2it.dvae.model import DVAEConfig, DynamicVAE, save_dvae
 from d2it.evaluation.features import random_weights
 from d2it.grain.entropy import region_entropy
-from d2it.params import FID, Params, load
-from d2it.training.ranks import Ranks
+from d2it.params import FIDParams, Params, load_params
+from d2it.ranks.ranks import Ranks
 from d2it.weights import Weights, WeightsError
 from stages import fid
-from stages.errors import StageError
+from pipeline.errors import StageError
 from stages.stage import Stage
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def stage(outputs: Path, reports: list[set[str]] | None = None, **changes: object) -> Stage:
-    demo = load(ROOT / "params.yaml")
+    demo = load_params(ROOT / "params.yaml")
     small = {"batch_size": 4, "reconstructions": 4, "neighbours": 2, "neighbour_images": 6}
     params: Params = demo.model_copy(update={"fid": FID.model_validate(demo.fid.model_dump() | small | changes)})
 

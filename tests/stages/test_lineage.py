@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from d2it.saved import SavedModelError
-from stages.errors import StageError, is_users
+from d2it.errors import UserError
+from pipeline.errors import StageError
 from stages.stage import NAMES
-from tests.pipeline import changed, hand_over, run_stages
+from tests.smallest import changed, hand_over, run_stages
 
 MADE = NAMES[:5]  # prepare .. train_content
 BASE: dict[str, Any] = {}
@@ -19,7 +20,12 @@ OTHERS: dict[str, dict[str, Any]] = {
     "seed": {"grain.fine_ratio": 0.6},
     "regulariser": {"dvae.regularizer": "vq"},
     "grains": {"grain.factors": [8, 16, 32], "grain.fine_ratio": [0.3, 0.4, 0.3], "refinenet.window": 4},
-    "size": {"content.width": 16, "refinenet.layers": 0, "dgt.layers": 2, "dvae.channels": 16},
+    "size": {
+        "content_transformer.width": 16,
+        "refinenet.layers": 0,
+        "grain_transformer.layers": 2,
+        "dvae.channels": 16,
+    },
     "noise": {"diffusion.objective": "v", "diffusion.beta_end": 0.01},
 }
 Folder = Callable[[str], Path]
@@ -110,8 +116,17 @@ def test_transformers_of_another_experiment_are_refused(
 @pytest.mark.parametrize(
     ("trained", "other", "facts"),
     [
-        ("train_grain", "size", ["dgt.layers 2", "dgt.layers 1"]),
-        ("train_content", "size", ["content.width 16", "content.width 32", "refinenet.layers 0", "refinenet.layers 1"]),
+        ("train_grain", "size", ["grain_transformer.layers 2", "grain_transformer.layers 1"]),
+        (
+            "train_content",
+            "size",
+            [
+                "content_transformer.width 16",
+                "content_transformer.width 32",
+                "refinenet.layers 0",
+                "refinenet.layers 1",
+            ],
+        ),
         ("train_content", "noise", ["diffusion.objective v", "diffusion.objective epsilon"]),
         ("train_grain", "noise", ["diffusion.beta_end 0.01", "diffusion.beta_end 0.02"]),
     ],

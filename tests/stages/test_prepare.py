@@ -14,19 +14,19 @@ from PIL import Image
 from d2it.data.imageset import DataError
 from d2it.data.shards import Shards
 from d2it.grain.entropy import region_entropy
-from d2it.params import load, parse
-from d2it.training.ranks import Ranks
+from d2it.params import load_params, check_params
+from d2it.ranks.ranks import Ranks
 from stages import prepare
 from stages.stage import Stage
 
-PARAMS = load(Path(__file__).parents[2] / "params.yaml").model_dump()
+PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").model_dump()
 Reported = list[tuple[int, Mapping[str, float], Mapping[str, Any] | None]]
 
 
 def run(folder: Path, **data: object) -> tuple[Path, dict[str, float], Reported]:
     """Run the stage in a folder of its own."""
     small = {"train_crops": 64, "validation_crops": 16}
-    params = parse(PARAMS | {"data": PARAMS["data"] | small | data})
+    params = check_params(PARAMS | {"data": PARAMS["data"] | small | data})
     reported: Reported = []
     stage = Stage(
         "prepare",

@@ -14,12 +14,12 @@ import torch.multiprocessing as mp
 
 from d2it.data.arrays import Arrays
 from d2it.data.parts import Parts
-from d2it.params import Params, parse
-from d2it.training.ranks import Ranks
+from d2it.params import Params, check_params
+from d2it.ranks.ranks import Ranks
 from stages import encode_latents, fid, prepare, sample, train_content, train_dvae, train_grain
 from stages.entry import write_metrics
 from stages.stage import NAMES, Stage
-from tests.pipeline import smallest_params
+from tests.smallest import smallest_params
 
 pytestmark = pytest.mark.slow
 MAINS = dict(zip(NAMES, (prepare, train_dvae, encode_latents, train_grain, train_content, sample, fid), strict=True))
@@ -35,7 +35,7 @@ def params(regularizer: str = "kl") -> Params:
     values["dvae"]["regularizer"] = regularizer
     values["sample"] |= {"images": 10, "batch_size": 4}
     values["fid"] |= {"batch_size": 3}
-    return parse(values)
+    return check_params(values)
 
 
 def nothing(*_: object) -> None:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from stages.stage import NAMES
-from tests.pipeline import changed, hand_over, run_stages
+from tests.smallest import changed, hand_over, run_stages
 
 pytestmark = pytest.mark.slow
 
 # 16 x 16 finest codes, so that windows 2, 4, 8 and 16 all fit
 BASE: dict[str, Any] = {
     "data.image_size": 128, "data.train_crops": 24, "data.flip": False,
-    "dvae.images": 8, "dvae.warmup_images": 0, "dvae.cooldown_images": 0, "dgt.images": 32,
-    "content.images": 32, "content.warmup_images": 0, "content.learning_rate": 0.01, "sample.images": 4,
+    "dvae.images": 8, "dvae.warmup_images": 0, "dvae.cooldown_images": 0, "grain_transformer.images": 32,
+    "content_transformer.images": 32, "content_transformer.warmup_images": 0, "content_transformer.learning_rate": 0.01, "sample.images": 4,
 }  # fmt: skip
 MADE = NAMES[:5]  # prepare .. train_content
 
@@ -24,9 +24,9 @@ TRAINED: dict[str, list[Any]] = {
     "refinenet.layers": [0, 1, 2],
     "refinenet.window": [2, 4, 8, 16, "full"],
     "refinenet.tokens": ["fine", "all"],
-    "content.loss_weighting": ["code", "position"],
-    "content.position": ["learnable", "fixed"],
-    "content.precision": ["float32", "bfloat16"],
+    "content_transformer.loss_weighting": ["code", "position"],
+    "refinenet.position": ["learnable", "fixed"],
+    "content_transformer.precision": ["float32", "bfloat16"],
     "diffusion.objective": ["epsilon", "v"],
 }
 SAMPLED: dict[str, list[Any]] = {

@@ -62,7 +62,7 @@ TRAINED = {
 @pytest.mark.parametrize(
     ("other", "theirs", "ours"),
     [
-        ({"content": {"layers": 12, "width": 128}}, "content.layers 12", "content.layers 4"),
+        ({"content": {"layers": 12, "width": 128}}, "content_transformer.layers 12", "content_transformer.layers 4"),
         ({"latents": TRAINED["latents"] | {"regularizer": "vq"}}, "latents.regularizer vq", "latents.regularizer kl"),
         ({"latents": TRAINED["latents"] | {"factors": [8]}}, "latents.factors [8]", "latents.factors [8, 16]"),
         ({"latents": TRAINED["latents"] | {"data": "b" * 64}}, f"data {'b' * 12}...", f"data {'a' * 12}..."),

@@ -10,12 +10,12 @@ from d2it.saved import SavedModelError
 from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
-from d2it.training.loop import MicroBatch, NonFiniteLossError, Run, Update, train
+from d2it.training.loop import MicroBatch, NonFiniteLossError, TrainingRun, Update, train
 from d2it.training.state import load_state, state_tensors
 from tests.training.test_loop import DATA, build, weights
 
 
-def linear(folder: Path, optimizer: str = "SGD", rate: float = 1.0, **changes: object) -> tuple[list[Update], Run]:
+def linear(folder: Path, optimizer: str = "SGD", rate: float = 1.0, **changes: object) -> tuple[list[Update], TrainingRun]:
     """One linear layer on the toy's data, without noise or dropout; all 8 images of a step in one batch."""
     run = build(folder, **{"images": 8, "warmup_images": 0, "cooldown_images": 0} | changes)[1]
     torch.manual_seed(1)
@@ -108,7 +108,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is(tmp_path
         return sum((p * 0).abs().sqrt().sum() for p in model.parameters()), {}
 
     before = [p.clone() for p in weights(updates, run)]
-    updates = [Update("toy", model, updates[0].optimizer, 0.01, loss)]
+    updates = [Update(name="toy", model=model, optimizer=updates[0].optimizer, learning_rate=0.01, loss=loss)]
     with pytest.raises(
         NonFiniteLossError, match=r"toy's loss is 0\.0, its gradient norm nan, at step 0 .*no checkpoint"
     ):

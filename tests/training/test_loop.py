@@ -10,13 +10,13 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from d2it.params import Training
+from d2it.params import TrainingParams
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
-from d2it.training.loop import MicroBatch, NonFiniteLossError, Run, Update, train
-from d2it.training.ranks import Ranks
+from d2it.training.loop import MicroBatch, NonFiniteLossError, TrainingRun, Update, train
+from d2it.ranks.ranks import Ranks
 
-CONFIG = {
+PARAMS = {
     "images": 96, "batch_size": 8, "micro_batch": 4, "warmup_images": 16, "cooldown_images": 16, "gradient_clip": 1.0,
     "precision": "float32", "log_images": 16, "checkpoint_images": 24,
 }  # fmt: skip
@@ -34,10 +34,10 @@ def build(
     poison_at: int | None = None,
     points: list[tuple[int, Mapping[str, float]]] | None = None,
     **changes: Any,
-) -> tuple[list[Update], Run]:
+) -> tuple[list[Update], TrainingRun]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 16), nn.GELU(), nn.Dropout(0.3), nn.Linear(16, 6))
-    config = Training.model_validate(CONFIG | changes)
+    params = TrainingParams.model_validate(PARAMS | changes)
 
     def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         if kill_at is not None and micro.images_seen >= kill_at:
@@ -50,15 +50,15 @@ def build(
         return value, {"loss": value}
 
     adam = torch.optim.AdamW(model.parameters())
-    run = Run(
-        config, len(DATA), 7, torch.device("cpu"), Checkpoints(folder),
-        lambda seen, numbers: points.append((seen, numbers)) if points is not None else None,
-        "toy", EMA(model, 0.9), ranks or Ranks(),
+    run = TrainingRun(
+        params=params, rows=len(DATA), seed=7, device=torch.device("cpu"), checkpoints=Checkpoints(folder),
+        report=lambda seen, numbers: points.append((seen, numbers)) if points is not None else None,
+        label="toy", ema=EMA(model, 0.9), ranks=ranks or Ranks(),
     )  # fmt: skip
-    return [Update("toy", model, adam, 0.01, loss)], run
+    return [Update(name="toy", model=model, optimizer=adam, learning_rate=0.01, loss=loss)], run
 
 
-def weights(updates: list[Update], run: Run) -> list[Tensor]:
+def weights(updates: list[Update], run: TrainingRun) -> list[Tensor]:
     assert run.ema is not None
     return [*updates[0].model.parameters(), *run.ema.model.parameters()]
 
@@ -105,7 +105,7 @@ def test_a_run_without_dropout_does_not_depend_on_how_the_batch_is_cut(tmp_path:
             x = DATA[torch.from_numpy(micro.rows)]
             return ((model(x) - x) ** 2).mean(), {}
 
-        updates = [Update("toy", model, updates[0].optimizer, 0.01, loss)]
+        updates = [Update(name="toy", model=model, optimizer=updates[0].optimizer, learning_rate=0.01, loss=loss)]
         train(updates, run)
         return list(model.parameters())
 
@@ -123,7 +123,7 @@ def _rank(rank: int, size: int, folder: Path) -> None:
 
 
 def shared_training(folder: Path, ranks: Ranks) -> dict[str, Any]:
-    """Gradients of one step, then weights and curve of a whole run; 4 micro-batches a step."""
+    """Gradients of one step, then weights and curve of a whole run; 4 micro-batches per step."""
     updates, run = build(folder / "step", ranks, images=8, micro_batch=2, gradient_clip=0, cooldown_images=0)
     train(updates, run)
     gradients = [p.grad for p in updates[0].model.parameters()]

@@ -1,28 +1,14 @@
 """Tiny models for tests, with weights that are not zero anywhere."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from d2it import params
-from d2it.params import Content, RefineNet
 from d2it.transformer.content import DynamicContentTransformer
+from d2it.transformer.dit import DiT
 
-DEMO = params.load(Path(__file__).parents[2] / "params.yaml")
-FACTORS_2 = [8, 16]
-
-
-def content_params(**changes: Any) -> Content:
-    """The demo's content section, tiny, with changes."""
-    tiny = {"layers": 2, "width": 32, "heads": 4, "dropout": 0.0}
-    return Content.model_validate(DEMO.content.model_dump() | tiny | changes)
-
-
-def refinenet_params(**changes: Any) -> RefineNet:
-    """The demo's refinenet section with changes."""
-    return RefineNet.model_validate(DEMO.refinenet.model_dump() | changes)
+TINY: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "classes": 4}
 
 
 def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -33,16 +19,13 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-def content_transformer(
-    content: Content | None = None,
-    refinenet: RefineNet | None = None,
-    factors: list[int] | None = None,
-    latent_grid: int = 8,
-    seed: int = 0,
-) -> DynamicContentTransformer:
-    """4 classes, 4 latent channels, random weights."""
-    model = DynamicContentTransformer(
-        content or content_params(), refinenet or refinenet_params(), factors or FACTORS_2, latent_grid, 4, 4
-    )
+def content_transformer(*, seed: int = 0, **changes: Any) -> DynamicContentTransformer:
+    """4 classes, 2 grains, 8 x 8 codes of 4 channels, windows of 8, random weights; with changes."""
+    model = DynamicContentTransformer(**TINY | {"latent_grid": 8, "window": 8} | changes)
     randomize(model, seed)
     return model
+
+
+def plain_dit(side: int) -> DiT:
+    """DiT of the same size with patch 2, weights as at the start."""
+    return DiT(**TINY, side=side, patch=2, channels_in=4, channels_out=8)

@@ -1,15 +1,13 @@
 """The adaLN-Zero block is DiT's: equal to one made of timm's parts, and the identity at its start."""
 
 import torch
-from timm.layers import Mlp
+from timm.layers import Mlp, PatchEmbed
 from timm.models.vision_transformer import Attention
 from torch import nn
 from torch.nn import functional as F
 
-from d2it.transformer.block import AdaLNZeroBlock, Head
-from d2it.transformer.embeddings import Condition, sincos_positions
-from d2it.transformer.initialize import initialize
-from d2it.transformer.layout import DenseTokens
+from d2it.transformer.dit import AdaLNZeroBlock, Backbone, Condition, Head, initialize, sincos_positions, unpatchify
+from d2it.transformer.routing import DenseTokens
 from tests.transformer.models import randomize
 
 

@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from d2it.grain.codes import copy_codes
-from d2it.transformer.backbone import DiT
 from d2it.transformer.routing import plan_routes
-from tests.transformer.models import content_params, content_transformer, randomize, refinenet_params
+from tests.transformer.models import content_transformer, plain_dit, randomize
 
 GRAINS = {1: [8], 2: [8, 16], 3: [8, 16, 32], 4: [8, 16, 32, 64]}
 
@@ -29,7 +28,7 @@ def inputs(grains: int, seed: int = 0, images: int = 4, grid: int = 16) -> tuple
 @pytest.mark.parametrize("tokens", ["fine", "all"])
 def test_output_is_constant_inside_coarse_regions(grains: int, layers: int, tokens: str) -> None:
     model = content_transformer(
-        refinenet=refinenet_params(layers=layers, tokens=tokens), factors=GRAINS[grains], latent_grid=16
+        refinenet_layers=layers, tokens=tokens, factors=GRAINS[grains], latent_grid=16
     )
     z, t, y, grain_map = inputs(grains)
     with torch.no_grad():
@@ -41,8 +40,8 @@ def test_output_is_constant_inside_coarse_regions(grains: int, layers: int, toke
 
 def test_without_refinenet_fine_noise_comes_straight_from_dits_patch_2_head_and_coarse_noise_is_its_mean() -> None:
     """The paper's 'w/o': the same parts, the same weights and the same output as DiT where every region is fine."""
-    model = content_transformer(refinenet=refinenet_params(layers=0), latent_grid=16)
-    plain = DiT(content_params(), 16, 2, 4, 8, 4)
+    model = content_transformer(refinenet_layers=0, latent_grid=16)
+    plain = plain_dit(16)
     plain.load_state_dict(model.state_dict())
     z, t, y, grain_map = inputs(2)
     with torch.no_grad():
@@ -57,7 +56,7 @@ def test_without_refinenet_fine_noise_comes_straight_from_dits_patch_2_head_and_
 
 @pytest.mark.parametrize("window", [4, 8, "full"])
 def test_three_grains_each_have_a_refinenet_that_sees_only_its_regions(window: int | str) -> None:
-    model = content_transformer(refinenet=refinenet_params(window=window), factors=GRAINS[3], latent_grid=16)
+    model = content_transformer(window=window, factors=GRAINS[3], latent_grid=16)
     counts: list[int] = []
     for net in model.refinenets:
         net.blocks[0].mlp.register_forward_hook(lambda _, x, __: counts.append(len(x[0])))
@@ -78,7 +77,7 @@ def test_a_finer_grain_that_no_region_has_costs_nothing() -> None:
 
 def test_three_grains_without_the_coarsest_equal_two_grains_in_their_refinenet() -> None:
     """A token of the middle grain does not change when another region becomes finer."""
-    model = content_transformer(refinenet=refinenet_params(window=4), factors=GRAINS[3], latent_grid=16)
+    model = content_transformer(window=4, factors=GRAINS[3], latent_grid=16)
     z, t, y, grain_map = inputs(3)
     middle = torch.ones_like(grain_map)
     finer = middle.clone()
@@ -95,7 +94,7 @@ def test_routes_planned_before_give_the_same_output() -> None:
     model = content_transformer(latent_grid=16)
     z, t, y, grain_map = inputs(2)
     with torch.no_grad():
-        assert torch.equal(model(z, t, y, grain_map), model(z, t, y, grain_map, model.route(grain_map)))
+        assert torch.equal(model(z, t, y, grain_map), model(z, t, y, grain_map, routes=model.route(grain_map)))
 
 
 def test_every_token_of_a_route_comes_from_the_coarser_token_above_it() -> None:
@@ -114,7 +113,7 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
     z, t, y, grain_map = inputs(2)
     gradients = []
     for switch in (False, True):
-        model = content_transformer(content=content_params(activation_checkpointing=switch), latent_grid=16)
+        model = content_transformer(activation_checkpointing=switch, latent_grid=16)
         model(z, t, y, grain_map).square().mean().backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
@@ -122,7 +121,7 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
 
 def test_plain_dit_is_deterministic_and_starts_at_zero() -> None:
     torch.manual_seed(0)
-    model = DiT(content_params(), 8, 2, 4, 8, 4)
+    model = plain_dit(8)
     z, t, y = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.tensor([0, 4])
     assert model(z, t, y).abs().max() == 0
     randomize(model)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2it.transformer.block import AdaLNZeroBlock, modulate
+from d2it.transformer.dit import AdaLNZeroBlock, modulate
 from d2it.transformer.content import DynamicContentTransformer
-from d2it.transformer.layout import DenseTokens
-from tests.transformer.models import content_params, content_transformer, refinenet_params
+from d2it.transformer.routing import DenseTokens
+from tests.transformer.models import content_transformer
 
 SIDE = 8  # finest positions along a side
 
@@ -73,7 +73,7 @@ def uneven_maps(seed: int) -> Tensor:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), window=st.sampled_from([2, 4, 8, "full"]), tokens=st.sampled_from(["fine", "all"]))
 def test_packed_equals_dense_with_a_mask(seed: int, window: int | str, tokens: str) -> None:
-    model = content_transformer(refinenet=refinenet_params(window=window, tokens=tokens), seed=seed)
+    model = content_transformer(window=window, tokens=tokens, seed=seed)
     grain_map = uneven_maps(seed)
     g = torch.Generator().manual_seed(seed)
     z = torch.randn(6, 4, SIDE, SIDE, generator=g)
@@ -88,7 +88,7 @@ def test_packed_equals_dense_with_a_mask(seed: int, window: int | str, tokens: s
 @pytest.mark.parametrize("tokens", ["fine", "all"])
 def test_every_window_of_the_paper_equals_dense_on_its_own_grid(window: int | str, tokens: str) -> None:
     """32 x 32 finest codes, as at 256 pixels: window 16 is a quarter of the image."""
-    model = content_transformer(refinenet=refinenet_params(layers=1, window=window, tokens=tokens), latent_grid=32)
+    model = content_transformer(refinenet_layers=1, window=window, tokens=tokens, latent_grid=32)
     g = torch.Generator().manual_seed(0)
     grain_map = (torch.rand(2, 16, 16, generator=g) < torch.tensor([0.5, 0.05])[:, None, None]).to(torch.uint8)
     z, t, y = torch.randn(2, 4, 32, 32, generator=g), torch.tensor([5, 900]), torch.tensor([0, 1])
@@ -100,7 +100,7 @@ def test_every_window_of_the_paper_equals_dense_on_its_own_grid(window: int | st
 
 @pytest.mark.parametrize("window", [2, 4, 8, "full"])
 def test_gradients_of_packed_equal_those_of_dense(window: int | str) -> None:
-    model = content_transformer(refinenet=refinenet_params(window=window), seed=3)
+    model = content_transformer(window=window, seed=3)
     grain_map = uneven_maps(3)
     z, t, y = torch.randn(6, 4, SIDE, SIDE), torch.arange(6) * 100, torch.arange(6) % 4
     weight = torch.randn(6, 8, SIDE, SIDE)
@@ -115,8 +115,8 @@ def test_gradients_of_packed_equal_those_of_dense(window: int | str) -> None:
 
 
 def test_fine_tokens_and_all_tokens_agree_where_every_region_is_fine() -> None:
-    fine = content_transformer(refinenet=refinenet_params(tokens="fine"))
-    every = content_transformer(refinenet=refinenet_params(tokens="all"))
+    fine = content_transformer(tokens="fine")
+    every = content_transformer(tokens="all")
     every.load_state_dict(fine.state_dict())
     z, t, y = torch.randn(2, 4, SIDE, SIDE), torch.tensor([5, 900]), torch.tensor([0, 1])
     all_fine, mixed = torch.ones(2, 4, 4, dtype=torch.uint8), torch.eye(4, dtype=torch.uint8).repeat(2, 1, 1)
@@ -148,7 +148,7 @@ def test_tokens_computed_are_those_of_fine_regions_only() -> None:
 
 @pytest.mark.parametrize("layers", [0, 2])
 def test_an_image_does_not_depend_on_the_others_in_its_batch(layers: int) -> None:
-    model = content_transformer(refinenet=refinenet_params(layers=layers, window=4))
+    model = content_transformer(refinenet_layers=layers, window=4)
     grain_map = uneven_maps(1)
     z, t, y = torch.randn(6, 4, SIDE, SIDE), torch.arange(6) * 50, torch.arange(6) % 4
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_an_image_does_not_depend_on_the_others_in_its_batch(layers: int) -> Non
 
 
 def test_positions_are_learnable_or_fixed_as_asked() -> None:
-    learnable = content_transformer(content=content_params(position="learnable"))
-    fixed = content_transformer(content=content_params(position="fixed"))
+    learnable = content_transformer(position="learnable")
+    fixed = content_transformer(position="fixed")
     assert "refinenets.0.position" in dict(learnable.named_parameters())
     assert "refinenets.0.position" not in dict(fixed.named_parameters())

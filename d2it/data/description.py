@@ -1,0 +1,40 @@
+"""What prepared data are, in `data.json`: counts, classes, and the fingerprint by which later stages know them."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from d2it.files import UnreadableFileError, read_json, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDescription:
+    """A prepared data set."""
+
+    train: int  # images
+    validation: int
+    classes: list[str]  # name of each label; empty when there are no classes
+    labels: str  # `data.labels`
+    image_size: int  # pixels
+    fingerprint: str  # sha256 of all pixels and labels
+
+
+def write_description(folder: Path, description: DataDescription) -> None:
+    """Write data.json."""
+    write_text(folder / "data.json", json.dumps(asdict(description), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_description(folder: Path) -> DataDescription:
+    """data.json of the stage `prepare`'s folder.
+
+    Raises:
+        UnreadableFileError: it is missing, damaged, or of another version.
+    """
+    path = folder / "data.json"
+    content = read_json(path)
+    names = {field.name for field in fields(DataDescription)}
+    if content.keys() != names:
+        raise UnreadableFileError(
+            f"{path}: keys {', '.join(content)}: must be {', '.join(sorted(names))}; run dvc repro"
+        )
+    return DataDescription(**content)

@@ -1,0 +1,44 @@
+"""Ending in order: a signal asks, and long work leaves where nothing is lost.
+
+Signal handlers call `Stop.ask`. Work that can only stop between two of its steps says so with `Stop.between_steps`
+and looks at `Stop.asked` there; all other work is left at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+class Stopped(SystemExit):
+    """This process was asked to end, and did; exit code 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+@dataclass
+class Stop:
+    """Whether this process has been asked to end; `asked` is the signal's number, 0 before."""
+
+    asked: int = 0
+    _deferred: bool = False
+
+    def ask(self, number: int) -> None:
+        """Called by a signal handler.
+
+        Raises:
+            Stopped: at once, unless `between_steps` holds.
+        """
+        self.asked = self.asked or number
+        if not self._deferred:
+            raise Stopped(number)
+
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Within, `ask` only leaves a note in `asked`; whoever uses this must look at it soon and raise `Stopped`."""
+        before, self._deferred = self._deferred, True
+        try:
+            yield
+        finally:
+            self._deferred = before

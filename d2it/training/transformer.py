@@ -1,0 +1,61 @@
+"""Training that the grain and the content transformer share: AdamW and averaged weights (paper section 4.1)."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from d2it.params import TransformerParams
+from d2it.ranks.ranks import Ranks
+from d2it.training.checkpoints import Checkpoints
+from d2it.training.ema import EMA
+from d2it.training.loop import Curve, MicroBatch, Report, TrainingRun, Update, train
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def train_transformer(
+    model: Model,
+    loss: Callable[[MicroBatch], tuple[Tensor, Mapping[str, Tensor]]],
+    *,
+    name: str,
+    params: TransformerParams,
+    rows: int,
+    seed: int,
+    checkpoints: Checkpoints,
+    report: Report,
+    ranks: Ranks,
+) -> tuple[Model, Curve]:
+    """Train from the newest good checkpoint, or from the start.
+
+    Args:
+        model: on its device, with initial weights.
+        loss: of a micro-batch: the mean to lower, and numbers for the curve.
+        name: 'grain' or 'content'; the stage is `train_<name>`.
+        params: of the training.
+        rows: of the training set.
+        seed: of data order, noise and dropout.
+        checkpoints: where they are.
+        report: takes each point of the curve.
+        ranks: this process among those that train together.
+
+    Returns:
+        The averaged weights, and the curve; see `train`, also for what is raised.
+    """
+    adamw = torch.optim.AdamW(model.parameters(), weight_decay=params.weight_decay, fused=True)
+    ema = EMA(model, params.ema_decay)
+    update = Update(name=name, model=model, optimizer=adamw, learning_rate=params.learning_rate, loss=loss)
+    run = TrainingRun(
+        params=params,
+        rows=rows,
+        seed=seed,
+        device=next(model.parameters()).device,
+        checkpoints=checkpoints,
+        report=report,
+        label=f"train_{name}",
+        ema=ema,
+        ranks=ranks,
+    )
+    curve = train([update], run)
+    return ema.model, curve

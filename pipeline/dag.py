@@ -1,0 +1,65 @@
+"""What dvc.yaml says of a stage: its command, params, inputs and outputs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from d2it.yaml import YAMLError, read_yaml
+from pipeline.errors import StageError
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One stage of dvc.yaml; all paths are relative to the workspace."""
+
+    cmd: str
+    params: tuple[str, ...]  # keys of params.yaml
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]  # outs, metrics and plots
+    persistent: tuple[str, ...]  # those of outs that are marked `persist: true`
+
+
+def definitions(path: Path = Path("dvc.yaml")) -> dict[str, Definition]:
+    """All stages, in the order of the file.
+
+    Raises:
+        StageError: the file is missing, no YAML, or holds a form that this project does not use.
+    """
+    try:
+        stages = read_yaml(path.read_text(encoding="utf-8"))["stages"]
+        return {name: _definition(entry) for name, entry in stages.items()}
+    except FileNotFoundError:
+        raise StageError(f"{path}: no such file; run from the repository's root") from None
+    except YAMLError as error:
+        raise StageError(f"{path}: not YAML: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StageError(f"{path}: stages need cmd, params, deps and outs as plain lists: {error!r}") from None
+
+
+def definition(name: str, path: Path = Path("dvc.yaml")) -> Definition:
+    """One stage by its name.
+
+    Raises:
+        StageError: there is no such stage.
+    """
+    known = definitions(path)
+    if name not in known:
+        raise StageError(f"unknown stage {name!r}; allowed: {', '.join(known)}")
+    return known[name]
+
+
+def _definition(entry: dict[str, Any]) -> Definition:
+    params, deps = entry.get("params", []), entry.get("deps", [])
+    if not all(isinstance(item, str) for item in [*params, *deps]):
+        raise ValueError("params and deps must be texts")
+    outs: dict[str, bool] = {}
+    for item in [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]:
+        described = {item: {}} if isinstance(item, str) else item
+        outs |= {path: bool((flags or {}).get("persist")) for path, flags in described.items()}
+    return Definition(
+        cmd=str(entry["cmd"]),
+        params=tuple(params),
+        deps=tuple(deps),
+        outs=tuple(outs),
+        persistent=tuple(path for path, persist in outs.items() if persist),
+    )

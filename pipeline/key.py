@@ -1,0 +1,135 @@
+"""The key of a stage: one hash of all that its result depends on, the same on every machine.
+
+Scratch folders, jobs and MLflow runs are found by it, so that an experiment never meets another one's.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from d2it.params import load_params
+from d2it.yaml import read_yaml
+from pipeline.dag import definition
+from pipeline.errors import StageError
+from pipeline.root import find_root
+
+
+def stage_key(name: str) -> str:
+    """SHA-256, 64 hex digits, of the stage's command, its params' values and its inputs' contents.
+
+    Works in the current folder, the workspace. An input that an upstream stage made counts by the md5 that dvc.lock
+    records for it, which DVC has written by the time the next stage starts; all others are read.
+
+    Raises:
+        ParamsError: params.yaml cannot be used.
+        StageError: unknown stage, or a param or an input that dvc.yaml names is not there.
+    """
+    stage = definition(name)
+    values = load_params().model_dump(mode="json")
+    recorded = _recorded_outputs(Path("dvc.lock"))
+    parts = {
+        "stage": name,
+        "cmd": stage.cmd,
+        "params": {key: _value(values, key, name) for key in stage.params},
+        "deps": {path: recorded.get(path) or _input_md5(path, name) for path in stage.deps},
+        "source": _source_stamp(stage.params, values["data"]["source"]),
+    }
+    return _hash(parts)
+
+
+def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, str]:
+    """Key by name of each stage whose result a dvc.lock holds for these params: what `stage_key` gave when it ran.
+
+    A stage that is recorded with other params, or with inputs that are no longer made that way, is left out.
+
+    Args:
+        values: params.yaml as JSON values, checked.
+        lock: content of the dvc.lock.
+    """
+    keys: dict[str, str] = {}
+    made: dict[str, str] = {}  # md5 of the outputs of stages that are up to date
+    waiting = dict(lock.get("stages", {}))
+    while waiting:
+        ready = [
+            name
+            for name, entry in waiting.items()
+            if all(made.get(d["path"]) == d["md5"] for d in entry["deps"] if d["path"].startswith("outputs/"))
+        ]
+        for name in ready:
+            entry = waiting.pop(name)
+            params = {key: _value(values, key, name) for key in entry.get("params", {}).get("params.yaml", {})}
+            if params != entry.get("params", {}).get("params.yaml", {}):
+                continue
+            deps = {dep["path"]: dep["md5"] for dep in entry["deps"]}
+            source = _source_stamp(params, values["data"]["source"])
+            parts = {"stage": name, "cmd": entry["cmd"], "params": params, "deps": deps, "source": source}
+            keys[name] = _hash(parts)
+            made |= {out["path"]: out["md5"] for out in entry.get("outs", [])}
+        if not ready:
+            break
+    return keys
+
+
+def _hash(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def content_md5(path: Path) -> str:
+    """md5 of a file's bytes or, with '.dir' behind it, of a folder's relative paths and contents.
+
+    The same number that DVC 3 records, so an input has one name whether dvc.lock knows it or not. Compiled Python
+    files do not count.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return str(hashlib.file_digest(file, _md5).hexdigest())
+    files = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    counted = sorted(file.parts for file in files if "__pycache__" not in file.parts and file.suffix != ".pyc")
+    tree = [{"md5": content_md5(path.joinpath(*parts)), "relpath": "/".join(parts)} for parts in counted]
+    return f"{_md5(json.dumps(tree, sort_keys=True).encode()).hexdigest()}.dir"
+
+
+def _md5(data: bytes = b"") -> Any:
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _recorded_outputs(lock: Path) -> dict[str, str]:
+    """md5 of each output under outputs/ that dvc.lock knows."""
+    if not lock.exists():
+        return {}
+    stages = (read_yaml(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
+    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    return {out["path"]: out["md5"] for out in outs if out["path"].startswith("outputs/") and "md5" in out}
+
+
+def _value(values: Any, key: str, name: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            raise StageError(f"dvc.yaml: stages.{name}.params: {key!r} is no key of params.yaml")
+        values = values[part]
+    return values
+
+
+def _input_md5(path: str, name: str) -> str:
+    try:
+        return content_md5(Path(path))
+    except FileNotFoundError:
+        raise StageError(f"dvc.yaml: stages.{name}.deps: {path}: no such file or folder") from None
+
+
+def _source_stamp(params: Iterable[str], source: str) -> str | None:
+    """md5 of the names, sizes and times of the user's image files, for the stage that reads them; None if it has none.
+
+    Not of their contents: a launcher must not read a terabyte.
+    """
+    path = find_root() / Path(source).expanduser()
+    if not {"data", "data.source"} & set(params) or not path.exists():
+        return None
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
+    return str(_md5(json.dumps([(name, s.st_size, s.st_mtime_ns) for name, s in stats]).encode()).hexdigest())

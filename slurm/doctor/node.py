@@ -1,0 +1,165 @@
+"""The doctor's checks of a machine that is to run stages: `python -m slurm.doctor.node <folder>`, in its own job."""
+
+import base64
+import fcntl
+import json
+import os
+import platform
+import socket
+import sqlite3
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from d2it.errors import UserError
+from d2it.params import load_params
+from d2it.weights import locate
+from pipeline.dag import definitions
+from pipeline.downloads import needed, weights_folder
+from tracking.store import redacted, split_credentials, tracking_uri
+
+ANSWER_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check has found; `found` also says what to do about a failure."""
+
+    verdict: Literal["ok", "FAIL", "skip"]
+    check: str
+    found: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be checked; in `order.json` of the folder that both sides use."""
+
+    root: str  # the repository's real root
+    gpus: int  # that the job has asked for
+    elsewhere: bool  # asked from another machine
+
+
+def main(folder: Path) -> None:
+    """Run the checks, and leave their findings in `result.json` of `folder`."""
+    order = Order(**json.loads((folder / "order.json").read_text(encoding="utf-8")))
+    checks: dict[str, Callable[[], str]] = {
+        "shared folder": lambda: f"{order.root}/.d2it is read and written",  # as this order and its answer are
+        "locks": lambda: locks(folder, order),
+        "python": lambda: f"{platform.python_version()}, {sys.executable}",
+        "torch": lambda: torch_device(order.gpus),
+        "weights": weights,
+        "MLflow": lambda: mlflow(folder, Path(order.root)),
+    }
+    here = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    findings = [examine(f"{name} on {here}", check) for name, check in checks.items()]
+    part = folder / "result.part"
+    part.write_text(json.dumps([asdict(finding) for finding in findings]), encoding="utf-8")
+    part.replace(folder / "result.json")
+
+
+class CheckError(Exception):
+    """A check that has failed; the message says what is wrong, and what to do."""
+
+
+class NoCheckError(Exception):
+    """A check that cannot be made; the message says why."""
+
+
+def examine(name: str, check: Callable[[], str]) -> Finding:
+    """What a check says, or how it fails; always one line without a password."""
+    try:
+        return Finding("ok", name, check())
+    except NoCheckError as reason:
+        return Finding("skip", name, str(reason))
+    except Exception as error:
+        said = str(error) if isinstance(error, CheckError | UserError) else f"{type(error).__name__}: {error}"
+        return Finding("FAIL", name, " ".join(said.split()))
+
+
+def locks(folder: Path, order: Order) -> str:
+    """The asking side holds a lock, which must hold here too."""
+    if not order.elsewhere:
+        raise NoCheckError("stages run on this machine")
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return "a lock taken elsewhere holds"
+    raise CheckError(f"a lock taken elsewhere does not hold: mount {order.root} so that flock works between machines")
+
+
+def torch_device(gpus: int) -> str:
+    """torch, and a product on the GPU if the job has one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        if gpus:
+            raise CheckError(
+                f"torch {torch.__version__} sees no GPU, though the job has one: nvidia-smi shows its driver"
+            )
+        return f"{torch.__version__} on the CPU"
+    ones = torch.ones(64, 64, device="cuda")
+    if (ones @ ones)[0, 0].item() != 64:
+        raise CheckError("the GPU multiplies wrongly")
+    return f"{torch.__version__} on {torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+
+
+def weights() -> str:
+    """The downloaded files that the stages open are there and right.
+
+    Raises:
+        WeightsError, ParamsError: one is not, or params.yaml cannot be read.
+    """
+    params = load_params()
+    files = [locate(one, weights_folder()) for stage in definitions() for one in needed(stage, params)]
+    return ", ".join(str(file) for file in files) or "params.yaml needs none"
+
+
+def mlflow(folder: Path, root: Path) -> str:
+    """The store answers, or its database can be written to."""
+    uri = tracking_uri(root)
+    shown = redacted(split_credentials(uri)[0], uri)
+    away = "; without it stages go on, and `python -m tracking sync` sends their curves later"
+    try:
+        if uri.startswith(("http://", "https://")):
+            _ask_server(uri)
+        elif uri.startswith("sqlite:///"):
+            _try_database(Path(uri.removeprefix("sqlite:///").partition("?")[0]), folder)
+        else:
+            raise NoCheckError(f"{shown}: neither a server nor SQLite")
+    except (OSError, sqlite3.Error) as error:
+        raise CheckError(f"{shown}: {redacted(str(error), uri)}{away}") from None
+    return f"{shown} answers"
+
+
+def _ask_server(uri: str) -> None:
+    address, user, password = split_credentials(uri)
+    request = urllib.request.Request(f"{address.rstrip('/')}/health")
+    user = user or os.environ.get("MLFLOW_TRACKING_USERNAME")
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if user:
+        password = password or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+        request.add_header("Authorization", f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
+    elif token:
+        request.add_header("Authorization", f"Bearer {token}")
+    with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
+        response.read()
+
+
+def _try_database(path: Path, folder: Path) -> None:
+    """Take SQLite's write lock, which some shared file systems lack."""
+    if not path.exists():
+        if path.parent.exists() and not os.access(path.parent, os.W_OK):
+            raise PermissionError(f"{path.parent} cannot be written to")
+        path = folder / "database"
+    with sqlite3.connect(path, timeout=ANSWER_SECONDS, isolation_level=None) as database:
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("ROLLBACK")
+    database.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,116 @@
+"""params.yaml is checked before any work; an error names key, value and what is allowed, all wrong keys at once."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from d2it import params
+from tools.deps import ROOT
+
+DEMO: dict[str, Any] = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"), Loader=params.Yaml12Loader)
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """The demo's values with 'section__key' replaced."""
+    values = copy.deepcopy(DEMO)
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    return values
+
+
+def error_of(values: Any) -> list[str]:
+    with pytest.raises(params.ParamsError) as caught:
+        params.parse(values)
+    return str(caught.value).splitlines()
+
+
+def test_the_demo_is_valid() -> None:
+    assert params.load(ROOT / "params.yaml").grain.factors == [8, 16]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"refinenet__window": 5}, "refinenet.window = 5: must divide the latent grid, 8"),
+        ({"refinenet__window": "half"}, "refinenet.window = 'half': must be a whole number or must be 'full'"),
+        ({"refinenet__window": 1}, "refinenet.window = 1: must divide the latent grid, 8"),
+        (
+            {"data__image_size": 72, "refinenet__window": "full"},
+            "data.image_size = 72: must be a multiple of the largest factor, 16",
+        ),
+        ({"data__image_size": 64.0}, "data.image_size = 64.0: must be a whole number"),
+        ({"data__flip": "yes"}, "data.flip = 'yes': must be true or false"),
+        ({"content__heads": 7}, "content_transformer.heads = 7: must divide content_transformer.width, 128"),
+        ({"content__dropout": 1.0}, "content_transformer.dropout = 1.0: must be < 1"),
+        ({"grain__fine_ratio": 1.5}, "grain.fine_ratio = 1.5: must be <= 1"),
+        ({"grain__fine_ratio": [0.5, 0.6]}, "grain.fine_ratio = [0.5, 0.6]: a list must hold 2 shares"),
+        ({"grain__factors": [8, 16, 32]}, "grain.fine_ratio = 0.5: must be a list of 3 shares"),
+        ({"grain__factors": [16, 8]}, "grain.factors = [16, 8]: must be different powers of two"),
+        ({"grain__factors": [8, 32]}, "grain.factors = [8, 32]: each factor must be twice the one before"),
+        ({"dvae__multipliers": [1, 2, 2]}, "dvae.multipliers = [1, 2, 2]: must have 4 levels"),
+        ({"dvae__channels": 20}, "dvae.channels = 20: must be a multiple of 32, or 8 or 16"),
+        ({"dvae__regularizer": "vae"}, "dvae.regularizer = 'vae': must be 'kl' or 'vq'"),
+        ({"dvae__micro_batch": 7}, "dvae.micro_batch = 7: must divide dvae.batch_size"),
+        ({"sample__steps": 2000}, "sample.steps = 2000: must be at most diffusion.timesteps, 1000"),
+        ({"sample__guidance_interval": [0.9, 0.1]}, "sample.guidance_interval = [0.9, 0.1]: must be [from, to]"),
+        ({"dvae__chanels": 3}, "dvae.chanels: unknown key; allowed here: adversarial_start"),
+        ({"seed": -1}, "seed = -1: must be >= 0"),
+        ({"content": None}, "content = None: must be a section with keys"),
+    ],
+)
+def test_a_wrong_value_gives_one_line_with_key_value_and_what_is_allowed(changes: dict[str, Any], line: str) -> None:
+    lines = error_of(changed(**changes))
+    assert len(lines) == 1
+    assert lines[0].startswith(f"params.yaml: {line}")
+
+
+def test_all_wrong_keys_are_reported_at_once() -> None:
+    values = changed(refinenet__window="x", sample__guidance=-1.0, foo=1)
+    del values["fid"]["extractor"]
+    text = "\n".join(error_of(values))
+    for key in ("refinenet.window", "sample.guidance", "foo: unknown key", "fid.extractor: missing"):
+        assert key in text
+
+
+def test_all_impossible_combinations_are_reported_at_once() -> None:
+    lines = error_of(changed(refinenet__window=3, content__heads=5, dgt__micro_batch=3))
+    assert [line.split()[1] for line in lines] == [
+        "refinenet.window",
+        "grain_transformer.micro_batch",
+        "content_transformer.heads",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [1", "not YAML"), ("", "must be a section"), ("- 1", "must be a section"), (None, "no such file")],
+)
+def test_a_file_that_is_no_params_file_gives_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(params.ParamsError, match=message) as caught:
+        params.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "0.0001", "1E-4"])
+def test_numbers_in_any_common_notation_are_numbers(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "params.yaml"
+    demo = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path.write_text(demo.replace("beta_start: 1.0e-4", f"beta_start: {text}"), encoding="utf-8")
+    assert params.load(path).diffusion.beta_start == 1e-4
+
+
+def test_every_key_says_what_it_is() -> None:
+    sections = [f.annotation for f in params.Params.model_fields.values() if isinstance(f.annotation, type)]
+    models = [s for s in sections if issubclass(s, params.Section)]
+    assert len(models) == 9
+    assert [f"{m.__name__}.{k}" for m in models for k, f in m.model_fields.items() if not f.description] == []

@@ -1,0 +1,106 @@
+"""dvc.yaml against the code: deps are the imports, and a changed param reruns what depends on it and nothing else."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.dag import Definition, definitions
+from stages.stage import NAMES
+from tools.deps import ROOT, closure
+
+STAGES = definitions(ROOT / "dvc.yaml")
+# Shapes no result: what checks params and weights, shows progress, or says where things are.
+NO_DEPS = {
+    Path(name)
+    for name in (
+        "d2it/params.py",
+        "d2it/params_combinations.py",
+        "d2it/params_errors.py",
+        "d2it/progress.py",
+        "d2it/stopping.py",
+        "d2it/weights.py",
+        "stages/errors.py",
+        "stages/lineage.py",
+        "stages/root.py",
+        "stages/stage.py",
+    )
+}
+
+
+def code_deps(definition: Definition) -> set[Path]:
+    return {Path(dep) for dep in definition.deps if not dep.startswith("outputs/")}
+
+
+def readers(key: str) -> set[str]:
+    """Stages that read a key of params.yaml, such as 'refinenet.window'."""
+    return {
+        name
+        for name, stage in STAGES.items()
+        if any(key == read or key.startswith(f"{read}.") or read.startswith(f"{key}.") for read in stage.params)
+    }
+
+
+def rerun(key: str) -> set[str]:
+    """Stages that run again when `key` changes: its readers and all that is downstream of them."""
+    found = readers(key)
+    while True:
+        made = {out for name in found for out in STAGES[name].outs}
+        more = {name for name, stage in STAGES.items() if made & set(stage.deps)} - found
+        if not more:
+            return found
+        found |= more
+
+
+def leaves(section: object, prefix: str = "") -> list[str]:
+    if not isinstance(section, dict):
+        return [prefix]
+    return [leaf for key, value in section.items() for leaf in leaves(value, f"{prefix}.{key}" if prefix else key)]
+
+
+def test_the_seven_stages_stand_in_the_pipelines_order() -> None:
+    assert tuple(STAGES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stages_code_deps_are_the_modules_it_imports_no_more_and_no_less(name: str) -> None:
+    assert code_deps(STAGES[name]) == closure(Path("stages") / f"{name}.py", NO_DEPS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_output_that_a_stage_reads_is_made_by_a_stage_before_it(name: str) -> None:
+    made = {out for before in NAMES[: NAMES.index(name)] for out in STAGES[before].outs}
+    assert {dep for dep in STAGES[name].deps if dep.startswith("outputs/")} <= made
+
+
+@pytest.mark.parametrize(
+    ("key", "stages"),
+    [
+        ("refinenet.window", {"train_content", "sample", "fid"}),
+        ("content_transformer.loss_weighting", {"train_content", "sample", "fid"}),
+        ("diffusion.objective", {"train_content", "sample", "fid"}),
+        ("grain_transformer.layers", {"train_grain", "sample", "fid"}),
+        ("sample.steps", {"sample", "fid"}),
+        ("fid.extractor", {"fid"}),
+        ("grain.fine_ratio", set(NAMES) - {"prepare"}),
+        ("dvae.regularizer", set(NAMES) - {"prepare"}),
+        ("data.image_size", set(NAMES)),
+        ("seed", set(NAMES)),
+    ],
+)
+def test_a_changed_param_reruns_what_depends_on_it_and_nothing_else(key: str, stages: set[str]) -> None:
+    assert rerun(key) == stages
+
+
+def test_every_param_is_read_by_a_stage() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert [key for key in leaves(params) if not readers(key)] == []
+
+
+def test_a_change_in_evaluation_never_retrains() -> None:
+    users = {name for name, stage in STAGES.items() if any("evaluation" in str(dep) for dep in code_deps(stage))}
+    assert users == {"fid"}
+
+
+def test_where_a_stage_runs_is_in_no_dep() -> None:
+    assert not any(str(dep).startswith(("slurm", "stages/tracking")) for s in STAGES.values() for dep in code_deps(s))

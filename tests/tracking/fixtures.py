@@ -1,0 +1,53 @@
+"""Repositories with an empty MLflow store, and a look into it."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from d2it.params import Params, load_params
+from tools.deps import ROOT
+from tests.tracking.server import Server, free_port
+
+ENVIRONMENT = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_EXP_NAME",
+    "DVC_EXP_BASELINE_REV", "DVC_ROOT", "SLURM_JOB_ID", "D2IT_GIT_COMMIT",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables and nothing in it: making them takes 3 s."""
+    path = tmp_path_factory.mktemp("fresh") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path, fresh_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository without stages, with an empty store; the current folder."""
+    (tmp_path / ".d2it").mkdir()
+    shutil.copy(fresh_store, tmp_path / ".d2it" / "mlflow.db")
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ENVIRONMENT:
+        monkeypatch.setenv(name, "")  # so that what a test's own code sets is taken back too
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """Those of the demo."""
+    return load_params(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def server(root: Path) -> Iterator[Server]:
+    """A real MLflow server for `root`'s store, on 127.0.0.1."""
+    server = Server(root, free_port())
+    server.start()
+    yield server
+    server.stop()

@@ -1,0 +1,133 @@
+"""Stages that DVC takes from its cache, in a real DVC repository of three tiny stages."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow.entities import Run
+
+from d2it.params import Params
+from pipeline.key import recorded_keys, stage_key
+from tracking.tracker import main
+from tools.deps import ROOT
+from tests.tracking.mlflow_store import runs
+
+pytestmark = pytest.mark.slow
+
+STAGE = """
+import sys
+from pathlib import Path
+from d2it.params import load_params
+from pipeline.key import stage_key
+from pipeline.root import find_root
+from tracking.tracker import Tracker
+name, params = sys.argv[1], load_params()
+folder = Path("outputs", name)
+folder.mkdir(parents=True, exist_ok=True)
+with Tracker.open(stage=name, key=stage_key(name), params=params, root=find_root()) as tracker:
+    made = {"prepare": params.seed, "train_grain": params.grain_transformer.images, "sample": params.sample.steps}[name]
+    (folder / "made.txt").write_text(str(made))
+    tracker.finish({"made": made})
+"""
+
+
+def _stage(name: str, params: list[str], *inputs: str) -> dict[str, object]:
+    deps = [f"{name}.txt", *inputs]
+    return {"cmd": f"python work.py {name}", "params": params, "deps": deps, "outs": [f"outputs/{name}/made.txt"]}
+
+
+class Toy:
+    """prepare -> train_grain -> sample, each with a file of its own that stands for its code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        stages = {
+            "prepare": _stage("prepare", ["seed"]),
+            "train_grain": _stage(
+                "train_grain", ["grain_transformer.images", "dvae.kl_weight"], "outputs/prepare/made.txt"
+            ),
+            "sample": _stage("sample", ["sample.steps"], "outputs/train_grain/made.txt"),
+        }
+        (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+        (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        (folder / "work.py").write_text(STAGE)
+        (folder / ".gitignore").write_text("/.d2it/\n/outputs/\n")
+        for name in stages:
+            (folder / f"{name}.txt").write_text("code")
+        self._run("git", "init", "-q")
+        self.dvc("init", "-q")
+        self.dvc("config", "core.analytics", "false")
+        self.dvc("repro")
+        self.commit()
+
+    def dvc(self, *arguments: str) -> str:
+        return self._run(sys.executable, "-m", "dvc", *arguments)
+
+    def commit(self) -> None:
+        self._run("git", "add", "-A")
+        self._run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "state")
+
+    def _run(self, *command: str) -> str:
+        python = Path(sys.executable).parent
+        environment = os.environ | {"PATH": f"{python}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def toy(root: Path) -> Toy:
+    return Toy(root)
+
+
+def _parent(root: Path, name: str) -> Run:
+    (found,) = [run for run in runs(root) if run.info.run_name == name]
+    return found
+
+
+def _links(root: Path, name: str) -> dict[str, str]:
+    return {tag: run_id for tag, run_id in _parent(root, name).data.tags.items() if tag.startswith("stage.")}
+
+
+def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cache(toy: Toy, params: Params) -> None:
+    root = toy.folder
+    first = _links(root, "workspace")
+    assert len(first) == 3
+    lock = yaml.load((root / "dvc.lock").read_text(), Loader=Yaml12Loader)
+    keys = recorded_keys(params.model_dump(mode="json"), lock)
+    assert keys == {name: stage_key(name) for name in ("prepare", "train_grain", "sample")}
+
+    toy.dvc("exp", "run", "-q", "-n", "steps", "-S", "sample.steps=7")  # upstream from the cache
+    steps = _links(root, "steps")
+    assert steps.keys() == first.keys()
+    assert {tag for tag in first if steps[tag] != first[tag]} == {"stage.sample"}
+    assert _parent(root, "steps").data.metrics["prepare.made"] == params.seed
+
+    (root / "prepare.txt").write_text("other code, same result")  # downstream from the cache
+    toy.dvc("exp", "run", "-q", "-n", "code", "-S", f"sample.steps={params.sample.steps}")
+    toy.dvc("exp", "run", "-q", "-n", "cached", "-S", "sample.steps=7")  # all of it
+    assert "cached" not in {run.info.run_name for run in runs(root)}
+    assert main(["sync"]) == 0
+    code, cached = _links(root, "code"), _links(root, "cached")
+    assert code["stage.sample"] == first["stage.sample"]
+    assert code["stage.prepare"] not in (first["stage.prepare"], None)
+    assert cached == steps | {"stage.prepare": code["stage.prepare"]}
+    assert _parent(root, "cached").info.status == "FINISHED"
+    assert _parent(root, "cached").data.metrics["sample.made"] == 7
+    assert _parent(root, "cached").data.tags["dvc.baseline"] == _parent(root, "code").data.tags["dvc.baseline"]
+
+    before = len(runs(root))
+    assert main(["sync"]) == 0
+    assert len(runs(root)) == before == 4
+
+
+def test_keys_leave_out_what_is_recorded_with_other_params_and_what_is_made_from_it(toy: Toy, params: Params) -> None:
+    lock = yaml.load((toy.folder / "dvc.lock").read_text(), Loader=Yaml12Loader)
+    values = params.model_dump(mode="json")
+    values["grain_transformer"]["images"] += 1
+    assert list(recorded_keys(values, lock)) == ["prepare"]

@@ -1,0 +1,193 @@
+"""From a journal to MLflow. Everything here may be slow and may raise; nothing here is needed by the stage.
+
+Sending is idempotent, so a journal can be sent again from its start at any time: runs are found by tags, curves go on
+after the last step that the store has, a point keeps its time (MLflow keeps equal points once), pictures are listed.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tracking.cached import found, link
+from tracking.clock import images_per_second, starts
+from tracking.journal import Journal, Record
+from tracking.store import Store, locked
+
+
+class Delivery:
+    """Sends one journal to its run, in as many passes as it takes."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self.store = store
+        self._client = store.client
+        self._journal = journal
+        header = journal.read()[0][0]
+        self._stage: str = header["stage"]
+        self._identity: str = header["parent"]["identity"]
+        with locked(store.root):
+            parent = store.parent(header["parent"])
+            child = store.child(header, journal, parent.info.run_id)
+        self._parent_id: str = parent.info.run_id
+        self.run_id: str = child.info.run_id
+        self._began: int = child.info.start_time
+        self._parent_metrics: dict[str, float] = dict(parent.data.metrics)
+        child = self._client.get_run(self.run_id)
+        self._last_step: dict[str, int] = {metric.key: metric.step for metric in child.data._metric_objs}
+        self._pictures = self._pictures_there()
+        self._offset = 0
+        self._end_time = 0
+        store.link_stages(self._parent_id, {self._stage: self.run_id})
+
+    def send(self) -> bool:
+        """One pass over what was journalled since the last good pass.
+
+        Returns:
+            Whether the run has ended and all of the journal is sent.
+
+        Raises:
+            Exception: whatever MLflow raises; the next pass starts where this one did.
+        """
+        records, offset = self._journal.read(self._offset)
+        self._send_points([self._as_point(record) for record in records if record["kind"] in ("point", "system")])
+        status = None
+        for record in records:
+            match record["kind"]:
+                case "start":
+                    status = "RUNNING"
+                    self._start(record)
+                case "end":
+                    status = record["status"]
+                    self._end_time = record["time"]
+                case "final":
+                    self._send_finals(record)
+                case "parent":
+                    self._note_on_parent(record)
+        if status not in (None, "RUNNING"):
+            self._send_costs()
+            self._client.set_terminated(self.run_id, status, self._end_time)
+            self._settle_parent()
+        for record in records:  # last: artifacts can be out of reach where the rest is not
+            if record["kind"] == "picture":
+                self._send_picture(record)
+            if record["kind"] == "diff":
+                self._send_diff(record["text"])
+        self._offset = offset
+        return status not in (None, "RUNNING")
+
+    def _start(self, record: Record) -> None:
+        from mlflow.entities import Metric
+
+        for run_id in (self.run_id, self._parent_id):
+            self._client.update_run(run_id, status="RUNNING")
+        tags = record.get("tags", {})
+        ranks = float(tags.get("job.ranks", 1))
+        self.store.log(self.run_id, [Metric("job/ranks", ranks, record["time"], self._second(record))])
+        restarts = len(self._client.get_metric_history(self.run_id, "job/ranks")) - 1  # equal points are kept once
+        for tag, value in (tags | {"job.restarts": str(restarts)}).items():
+            self._client.set_tag(self.run_id, tag, value)
+
+    def _second(self, record: Record) -> int:
+        """Seconds since the run began, which no restart sets back."""
+        return max(0, int(record["time"]) - self._began) // 1000
+
+    def _as_point(self, record: Record) -> Record:
+        return record if record["kind"] == "point" else record | {"step": self._second(record)}
+
+    def _send_points(self, records: list[Record]) -> None:
+        from mlflow.entities import Metric
+
+        metrics: list[Metric] = []
+        last = dict(self._last_step)
+        for record in records:
+            for name, value in record["numbers"].items():
+                if record["step"] > last.get(name, -1):  # a resumed stage reports steps that are here already
+                    last[name] = record["step"]
+                    metrics.append(Metric(name, value, record["time"], record["step"]))
+        self.store.log(self.run_id, metrics)
+        self._last_step = last
+
+    def _send_finals(self, record: Record) -> None:
+        from mlflow.entities import Metric
+
+        finals = {f"{self._stage}.{name}": value for name, value in record["numbers"].items()}
+        self.store.log(self.run_id, [Metric(name, value, record["time"], 0) for name, value in finals.items()])
+        self._summarise(finals, record["time"])
+        for tag, value in record.get("tags", {}).items():
+            self._client.set_tag(self.run_id, tag, value)
+
+    def _send_costs(self) -> None:
+        """Hours of each start and their sum, of GPUs or, without any, of cores; and images a second."""
+        from mlflow.entities import Metric
+
+        began = starts(self._journal.read()[0])
+        numbers = {}
+        for device in {one.device for one in began}:
+            name = f"job/{device}_hours"
+            own = [one for one in began if one.device == device]
+            metrics = [Metric(name, one.device_hours, one.time, self._second({"time": one.time})) for one in own]
+            self.store.log(self.run_id, metrics)  # earlier starts may have been in a journal that is gone
+            history = self._client.get_metric_history(self.run_id, name)
+            numbers[f"{self._stage}.{device}_hours"] = sum(metric.value for metric in history)
+        speed = images_per_second(began)
+        if speed is not None:
+            numbers[f"{self._stage}.images_per_second"] = speed
+        self.store.log(self.run_id, [Metric(key, value, self._end_time, 0) for key, value in numbers.items()])
+        self._summarise(numbers, self._end_time)
+
+    def _summarise(self, finals: Mapping[str, float], when: int) -> None:
+        from mlflow.entities import Metric
+
+        new = {name: value for name, value in finals.items() if self._parent_metrics.get(name) != value}
+        self.store.log(self._parent_id, [Metric(name, value, when, 0) for name, value in new.items()])
+        self._parent_metrics |= new
+
+    def _note_on_parent(self, record: Record) -> None:
+        for tag, value in record["tags"].items():
+            self._client.set_tag(self._parent_id, tag, value)
+        runs = found(self.store, record["keys"])  # a stage that DVC takes from its cache has a run somewhere
+        if runs:
+            link(self.store, self._client.get_run(self._parent_id), runs)
+
+    def _send_diff(self, text: str) -> None:
+        """To the parent, once however many stages ran the same code; the run of each says which is its."""
+        name = f"dirty-{hashlib.sha256(text.encode()).hexdigest()[:12]}.diff"
+        if all(file.path != name for file in self._client.list_artifacts(self._parent_id)):
+            self._client.log_text(self._parent_id, text, name)
+        for run_id in (self.run_id, self._parent_id):
+            self._client.set_tag(run_id, "git.dirty", name)
+
+    def _pictures_there(self) -> set[tuple[str, int]]:
+        """Name and step of the pictures that the run has; MLflow writes them into the file's name."""
+        names = (Path(file.path).name for file in self._client.list_artifacts(self.run_id, "images"))
+        # The small copy is written last: a picture without it is sent again.
+        matches = (re.match(r"(.+)\+step\+(\d+)\+timestamp\+.*compressed\.webp$", name) for name in names)
+        return {(match[1], int(match[2])) for match in matches if match}
+
+    def _send_picture(self, record: Record) -> None:
+        file = self._journal.pictures / record["file"]
+        there = record["name"].replace("/", "~"), record["step"]
+        if there not in self._pictures and file.exists():
+            picture = np.load(file, allow_pickle=False)
+            self._client.log_image(
+                self.run_id, picture, key=record["name"], step=record["step"], timestamp=record["time"]
+            )
+            self._pictures.add(there)
+        file.unlink(missing_ok=True)
+
+    def _settle_parent(self) -> None:
+        """The parent is as well as the newest run of each of its stages."""
+        runs = self._client.search_runs(
+            [self.store.experiment_id],
+            f"tags.`d2it.parent` = '{self._identity}'",
+            order_by=["attributes.start_time ASC"],
+        )
+        self.store.sum_hours(self._parent_id)
+        newest = {run.data.tags["d2it.stage"]: run.info.status for run in runs}
+        status = next((s for s in ("RUNNING", "FAILED", "KILLED") if s in newest.values()), "FINISHED")
+        if status == "RUNNING":
+            self._client.update_run(self._parent_id, status=status)
+        else:
+            self._client.set_terminated(self._parent_id, status)

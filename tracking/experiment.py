@@ -1,0 +1,67 @@
+"""The parent run: what the stages of one experiment share, each a process of its own.
+
+An experiment is a `dvc exp run` (DVC names it in DVC_EXP_NAME) or a `dvc repro` of the workspace. Its identity is a
+hash of name, baseline and all params, so processes that know nothing of each other agree on it, and repeating a
+`dvc repro` goes on with the same parent.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from d2it.data.description import read_description
+from d2it.files import UnreadableFileError
+from d2it.nested import flatten
+from d2it.params import Params
+from pipeline.git import commit as git_commit
+
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent run, before any store has heard of it."""
+
+    identity: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @classmethod
+    def here(cls, params: Params) -> "Parent":
+        """The experiment that this process belongs to, from its environment and folder."""
+        name = os.environ.get("DVC_EXP_NAME") or WORKSPACE
+        return cls.of(name, os.environ.get("DVC_EXP_BASELINE_REV", ""), params, git_commit())
+
+    @classmethod
+    def of(cls, name: str, baseline: str, params: Params, commit: str) -> "Parent":
+        """An experiment that ran, or could have run, anywhere."""
+        flat = {key: as_text(value) for key, value in flatten(params.model_dump(mode="json")).items()}
+        text = json.dumps([name, baseline, flat], sort_keys=True)
+        tags = {"dvc.experiment": name, "dvc.baseline": baseline, "git.commit": commit}
+        return cls(
+            identity=hashlib.sha256(text.encode()).hexdigest()[:32],
+            name=name,
+            params=flat,
+            tags={tag: value for tag, value in tags.items() if value},
+        )
+
+    def record(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+
+def as_text(value: Any) -> str:
+    """A param's value as YAML would show it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def data_fingerprint(outputs: Path = Path("outputs")) -> str:
+    """Fingerprint of the prepared data; empty before `prepare` has run."""
+    try:
+        return read_description(outputs / "prepare").fingerprint
+    except UnreadableFileError:
+        return ""

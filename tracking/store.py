@@ -1,0 +1,218 @@
+"""The MLflow store: where it is, how it is opened by many processes at once, and how runs are found in it."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from pipeline.lock import locked as file_lock
+from tracking import views
+from tracking.journal import Journal, Record, now
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+BATCH = 1000  # metrics a request, MLflow's limit
+PARAMS_BATCH = 100  # likewise for params
+EXPERIMENT = "d2it"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs, not with GenAI
+NOTE = "Stages: "
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, or SQLite in `.d2it/` of the repository at `root`. May hold a password."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / '.d2it' / 'mlflow.db'}"
+
+
+def split_credentials(uri: str) -> tuple[str, str | None, str | None]:
+    """A URI without its user and password, the user, and the password."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri, None, None
+    user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+    clean = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return clean, unquote(user), unquote(password)
+
+
+def redacted(text: str, uri: str) -> str:
+    """`text` on one line, without the user and password of `uri` or of any other address."""
+    password = split_credentials(uri)[2]
+    for secret in (password, os.environ.get("MLFLOW_TRACKING_PASSWORD"), os.environ.get("MLFLOW_TRACKING_TOKEN")):
+        text = text.replace(secret, "***") if secret else text
+    text = re.sub(r"://[^/@\s]+@", "://***@", text)
+    return " ".join(text.split())[:200]
+
+
+@contextmanager
+def locked(root: Path, seconds: float = 120.0) -> Iterator[None]:
+    """Hold the lock under which the repository's processes look for runs and make them.
+
+    Raises:
+        StageError: another process held it for `seconds`.
+    """
+    path = root / ".d2it" / "mlflow.lock"
+    with file_lock(path, seconds=seconds, refusal=f"{path} has been locked for {seconds:.0f} s"):
+        yield
+
+
+def _make_database(uri: str) -> None:
+    """Make a new SQLite store beside its place and move it there whole.
+
+    MLflow makes its tables one by one: a job that is killed or preempted meanwhile would leave half of them, which
+    MLflow can never open again.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    from mlflow import MlflowClient
+
+    part = path.with_name(f"{path.name}.new")
+    for left in part.parent.glob(f"{part.name}*"):
+        left.unlink()
+    MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
+    part.replace(path)
+
+
+def quiet_mlflow() -> None:
+    """Before the first import of mlflow: no telemetry, no chatter, and a dead server is noticed in seconds."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
+    import mlflow  # noqa: F401  # sets its own log levels, which the next lines change
+
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class Store:
+    """A connection to MLflow. Only `connect` makes one."""
+
+    def __init__(self, root: Path, client: "MlflowClient", experiment_id: str) -> None:
+        self.root = root
+        self.client = client
+        self.experiment_id = experiment_id
+
+    @classmethod
+    def connect(cls, root: Path) -> "Store":
+        """Open the store; on first use make its tables and the experiment, one process at a time."""
+        quiet_mlflow()
+        from mlflow import MlflowClient
+
+        uri, user, password = tracking_uri(root), None, None
+        if uri.startswith("http"):  # out of the address, where no message can show them
+            uri, user, password = split_credentials(uri)
+        if user:
+            os.environ["MLFLOW_TRACKING_USERNAME"] = user
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = password or ""
+        with locked(root):
+            _make_database(uri)
+            client = MlflowClient(uri)
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                # A server knows best where artifacts go; a database fixes it now, so it must not depend on the folder.
+                artifacts = None if uri.startswith("http") else (root.resolve() / ".d2it" / "mlartifacts").as_uri()
+                tags = KIND | {views.TAG + views.OVERVIEW.name: views.OVERVIEW.state()}
+                return cls(root, client, client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
+            if experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
+            return cls(root, client, experiment.experiment_id)
+
+    def newest(self, condition: str) -> "Run | None":
+        """The run that started last among those that match."""
+        runs = self.client.search_runs(
+            [self.experiment_id], condition, order_by=["attributes.start_time DESC"], max_results=1
+        )
+        return runs[0] if runs else None
+
+    def parents(self) -> "list[Run]":
+        """The parent runs of all experiments."""
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment_id], "tags.`d2it.identity` != ''", page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def parent(self, parent: Record) -> "Run":
+        """The parent run of an experiment, made if need be, with its params and tags."""
+        run = self.newest(f"tags.`d2it.identity` = '{parent['identity']}'")
+        if run is None:
+            tags = parent["tags"] | {"d2it.identity": parent["identity"]}
+            run = self.client.create_run(self.experiment_id, run_name=parent["name"], tags=tags)
+        self._add(run, {key: value for key, value in parent["tags"].items() if run.data.tags.get(key) != value})
+        self._add_params(run, {key: value for key, value in parent["params"].items() if key not in run.data.params})
+        return self.client.get_run(run.info.run_id)
+
+    def child(self, header: Record, journal: Journal, parent_id: str) -> "Run":
+        """The run of this journal; else the unfinished one of the same stage, key and parent; else a new one."""
+        identity, stage, key = header["parent"]["identity"], header["stage"], header["key"]
+        mine = self.newest(f"tags.`d2it.journal` = '{journal.name}'")
+        if mine is not None:
+            return mine
+        same = f"tags.`d2it.parent` = '{identity}' and tags.`d2it.stage` = '{stage}' and tags.`d2it.key` = '{key}'"
+        unfinished = self.newest(f"{same} and attributes.status != 'FINISHED'")
+        # A run whose journal is still there is going on elsewhere, or has points yet to come.
+        if unfinished and not journal.path.with_name(f"{unfinished.data.tags['d2it.journal']}.jsonl").exists():
+            self.client.set_tag(unfinished.info.run_id, "d2it.journal", journal.name)
+            return unfinished
+        tags = {
+            "mlflow.parentRunId": parent_id,
+            "d2it.parent": identity,
+            "d2it.stage": stage,
+            "d2it.key": key,
+            "d2it.journal": journal.name,
+        }
+        return self.client.create_run(
+            self.experiment_id, start_time=header["time"], run_name=stage, tags=header["parent"]["tags"] | tags
+        )
+
+    def log(self, run_id: str, metrics: "list[Metric]") -> None:
+        """Send points, in order."""
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def link_stages(self, parent_id: str, runs: Mapping[str, str]) -> None:
+        """Lead from a parent to the runs, by stage: a tag each, and a line of links in the description.
+
+        A description that somebody has written stays.
+        """
+        for stage, run_id in runs.items():
+            self.client.set_tag(parent_id, f"stage.{stage}", run_id)
+        tags = self.client.get_run(parent_id).data.tags
+        found = {tag.removeprefix("stage."): run_id for tag, run_id in tags.items() if tag.startswith("stage.")}
+        links = [f"[{stage}](#/experiments/{self.experiment_id}/runs/{run_id})" for stage, run_id in found.items()]
+        if tags.get("mlflow.note.content", NOTE).startswith(NOTE):
+            self.client.set_tag(parent_id, "mlflow.note.content", NOTE + ", ".join(links))
+
+    def keep(self, view: views.View) -> None:
+        """Let the page of experiments know a view."""
+        self.client.set_experiment_tag(self.experiment_id, views.TAG + view.name, view.state())
+
+    def sum_hours(self, parent_id: str) -> None:
+        """`gpu_hours` and `cpu_hours` of a parent: of all its stages, wherever and for whomever they ran."""
+        from mlflow.entities import Metric
+
+        metrics = self.client.get_run(parent_id).data.metrics
+        for total in ("gpu_hours", "cpu_hours"):
+            hours = [value for name, value in metrics.items() if name.endswith(f".{total}")]
+            if hours and metrics.get(total) != sum(hours):
+                self.log(parent_id, [Metric(total, sum(hours), now(), 0)])
+
+    def _add(self, run: "Run", tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.client.set_tag(run.info.run_id, key, value)
+
+    def _add_params(self, run: "Run", params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        pairs = [Param(key, value) for key, value in params.items()]
+        for start in range(0, len(pairs), PARAMS_BATCH):
+            self.client.log_batch(run.info.run_id, params=pairs[start : start + PARAMS_BATCH])
