@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from tabulate import tabulate
+
 from ablations.plan import Plan, plan
 from ablations.tables import NAMES, TABLES
 from d2it.errors import UserError
@@ -17,8 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         root = find_root()
         match chosen.command:
             case "list":
-                for table in TABLES:
-                    print(f"{table.name:22} {table.source}")
+                print(tabulate([(table.name, table.source) for table in TABLES], tablefmt="plain"))
                 return 0
             case "run":
                 return _run(chosen, root)
@@ -30,27 +31,28 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace, root: Path) -> int:
-    from ablations.run import run
+    from ablations.run import run_tables
 
     plans = [plan(table, root, chosen.preset, chosen.seeds) for table in TABLES if chosen.table in (table.name, "all")]
-    code = run(plans, root, chosen.jobs, chosen.only, chosen.dry_run)
+    code = run_tables(plans, root, jobs=chosen.jobs, only=chosen.only, dry_run=chosen.dry_run)
     if not chosen.dry_run:
         _print_links(plans, root)
     return code
 
 
 def _print_links(plans: list[Plan], root: Path) -> None:
-    """The pages that compare what has been run."""
+    """Print where the pages are that compare what has been run."""
     from ablations import experiments
-    from ablations.links import compare, find_runs
+    from ablations.links import find_runs, keep_comparison
     from ablations.plan import identity_of
 
     done = experiments.done(root)
     for plan_ in plans:
         wanted = {one.identity for one in plan_.experiments}
-        found = compare(root, plan_, find_runs(root, [name for name in done if identity_of(name) in wanted]))
-        if found:
-            print(f"compare in MLflow (python -m tracking ui): {found}")
+        runs = find_runs(root, [name for name in done if identity_of(name) in wanted])
+        address = keep_comparison(root, plan_, runs)
+        if address:
+            print(f"compare in MLflow (python -m tracking ui): {address}")
         print(f"its page: python -m ablations report {plan_.asked_for}")
 
 

@@ -47,25 +47,25 @@ def done(root: Path) -> dict[str, str]:
     """Name -> commit of all experiments that have ended well, whatever commit they started from; the newest last."""
     form = "--format=%(refname) %(objectname)"
     lines = _run(root, ["git", "for-each-ref", "--sort=creatordate", form, "refs/exps"]).splitlines()
-    found = {}
+    commits = {}
     for line in lines:
         ref, commit = line.split()
         match = re.fullmatch(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/([^/]+)", ref)
         if match:
-            found[match[1]] = commit
-    return found
+            commits[match[1]] = commit
+    return commits
 
 
 def queue(root: Path) -> Queue:
     """The tasks that are queued, run or have failed."""
-    said = dvc(root, "queue", "status")
+    printed = dvc(root, "queue", "status")
     states: dict[str, State] = {"Running": "running", "Queued": "queued", "Failed": "failed"}
     tasks = []
-    for line in said.splitlines():
+    for line in printed.splitlines():
         words = line.split()
         if len(words) >= 4 and words[-1] in states and re.fullmatch("[0-9a-f]{7}", words[0]):
             tasks.append(Task(words[0], words[1], states[words[-1]]))
-    workers = re.search(r"(\d+) active, (\d+) idle", said)
+    workers = re.search(r"(\d+) active, (\d+) idle", printed)
     return Queue(tuple(tasks), int(workers[1]) + int(workers[2]) if workers else 0)
 
 
@@ -86,8 +86,8 @@ def _run(root: Path, command: list[str]) -> str:
             raise StageError(f"{' '.join(command[-4:])}: no answer in {LIMIT:.0f} s") from None
         for file in (out, err):
             file.seek(0)
-        said, complaint = out.read(), err.read()
+        printed, complaint = out.read(), err.read()
     if ended.returncode:
-        last = " ".join((complaint or said).split()[-60:])
+        last = " ".join((complaint or printed).split()[-60:])
         raise StageError(f"{' '.join(command[:5])} ...: exit code {ended.returncode}: {last}")
-    return said
+    return printed

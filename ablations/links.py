@@ -22,10 +22,10 @@ class Runs:
     ids: dict[str, str] = field(default_factory=dict)
     trouble: str = ""  # why there are none
 
-    def run(self, name: str) -> str:
+    def address_of(self, name: str) -> str:
         """Address of an experiment's parent run; empty if MLflow has none."""
-        found = self.ids.get(name)
-        return f"{self.address}/#/experiments/{self.experiment}/runs/{found}" if found else ""
+        run_id = self.ids.get(name)
+        return f"{self.address}/#/experiments/{self.experiment}/runs/{run_id}" if run_id else ""
 
 
 def find_runs(root: Path, names: Iterable[str]) -> Runs:
@@ -46,14 +46,14 @@ def find_runs(root: Path, names: Iterable[str]) -> Runs:
     return Runs(address, store.experiment_id, ids)
 
 
-def compare(root: Path, chosen: Plan, runs: Runs) -> str:
-    """Keep a view of a table's runs in MLflow: a row each, what differs, and the table's first metric against it.
+def keep_comparison(root: Path, chosen: Plan, runs: Runs) -> str:
+    """Keep a view of a table's runs in MLflow: one row per run, what differs, and the table's first metric against it.
 
     Returns its address; empty for fewer than two runs, and where MLflow does not keep the view: a report needs none. Of
     more than MOST runs the first are shown.
     """
-    found = {identity_of(name).partition("-")[0] for name in runs.ids}  # params, whichever code ran with them
-    known = [experiment for experiment in chosen.experiments if experiment.identity.partition("-")[0] in found]
+    params = {identity_of(name).partition("-")[0] for name in runs.ids}  # hashes, whichever code ran with them
+    known = [experiment for experiment in chosen.experiments if experiment.identity.partition("-")[0] in params]
     if len(runs.ids) < 2 or not known:
         return ""
     differ = varied(known)
@@ -61,6 +61,6 @@ def compare(root: Path, chosen: Plan, runs: Runs) -> str:
     view = comparison(name, differ, chosen.metric_keys, list(runs.ids.values())[:MOST])
     try:
         Store.connect(root).keep(view)
-    except Exception:  # away since the runs were found, or not ours to write
+    except Exception:  # away by now, or not ours to write
         return ""
     return view.address(runs.address, runs.experiment)

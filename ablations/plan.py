@@ -1,25 +1,24 @@
 """From a table to experiments: which params each has, and the name that it bears whoever asks for it.
 
 A name such as window-8-seed1-1a2b3c4d-5e6f ends in hashes of all params and of the pipeline's code. The same end means
-the same result, so a setting that two tables share is one experiment, and what exists is found again from any commit.
+the same result, so a setting that two tables share is one experiment, and what exists is known from any commit.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ablations.tables import DEMO, Setting, Table
+from d2it.nested import flatten
 from d2it.params import Params, ParamsError, check_params, load_params
 from pipeline.dag import definitions
 from pipeline.errors import StageError
 from pipeline.key import content_md5
-
-Flat = dict[str, Any]  # 'section.key' -> value
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One setting with all seeds, or why this preset cannot have it."""
 
     setting: Setting
@@ -58,7 +57,7 @@ class Plan:
     table: Table
     preset: str  # empty: the table's own
     seeds: int
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     @property
     def base(self) -> str:
@@ -70,8 +69,7 @@ class Plan:
     def metric_keys(self) -> tuple[str, ...]:
         """The table's metrics as a parent run in MLflow names them."""
         random = any(experiment.params.fid.extractor == "random" for experiment in self.experiments)
-        keys = [metric.stand_in if random and metric.stand_in else metric.key for metric in self.table.metrics]
-        return tuple("train_content.parameters" if key == "parameters" else key for key in keys)
+        return tuple(metric.stand_in if random and metric.stand_in else metric.key for metric in self.table.metrics)
 
     @property
     def asked_for(self) -> str:
@@ -82,8 +80,8 @@ class Plan:
     @property
     def experiments(self) -> tuple[Experiment, ...]:
         """All of them, each once; all settings of a seed before the next seed, so a table is whole early."""
-        found = (e for seed in range(self.seeds) for row in self.rows for e in row.experiments[seed : seed + 1])
-        return tuple({experiment.identity: experiment for experiment in found}.values())
+        ordered = (e for seed in range(self.seeds) for row in self.rows for e in row.experiments[seed : seed + 1])
+        return tuple({experiment.identity: experiment for experiment in ordered}.values())
 
 
 def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
@@ -108,15 +106,13 @@ def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
             params = changed(base, setting)
         except ParamsError as error:
             label = setting.label.format(**dict(base))
-            rows.append(Row(setting, label, (), str(error).partition(": ")[2].replace("\n", "; ")))
+            rows.append(TableRow(setting, label, (), str(error).partition(": ")[2].replace("\n", "; ")))
             continue
         label = setting.label.format(**dict(params))
         name = f"{table.name}-{slug(label)}".replace("_", "-")
         seeded = [params.model_copy(update={"seed": seed}) for seed in range(count)]
-        experiments = (
-            Experiment(f"{name}-seed{p.seed}-{params_hash(p)}-{code}", p.seed, p) for p in seeded
-        )  # fmt: skip
-        rows.append(Row(setting, label, tuple(experiments)))
+        experiments = tuple(Experiment(f"{name}-seed{p.seed}-{params_hash(p)}-{code}", p.seed, p) for p in seeded)
+        rows.append(TableRow(setting, label, experiments))
     return Plan(table, preset, count, tuple(rows))
 
 
@@ -151,21 +147,16 @@ def changed(base: Params, setting: Setting) -> Params:
     return check_params(values, setting.label)
 
 
-def flat(params: Params) -> Flat:
+def flat(params: Params) -> dict[str, Any]:
     """Params as 'section.key' -> value."""
-    found: Flat = {}
-    for name, section in params.model_dump(mode="json").items():
-        found |= {f"{name}.{key}": value for key, value in section.items()} if isinstance(section, Mapping) else {
-            name: section
-        }  # fmt: skip
-    return found
+    return flatten(params.model_dump(mode="json"))
 
 
 def varied(experiments: Sequence[Experiment]) -> tuple[str, ...]:
     """Params in which experiments differ, 'section.key', or the seed if that is all."""
     values = [flat(experiment.params) for experiment in experiments]
-    found = tuple(key for key in values[0] if any(one[key] != values[0][key] for one in values))
-    return tuple(key for key in found if key != "seed") or found
+    keys = tuple(key for key in values[0] if any(one[key] != values[0][key] for one in values))
+    return tuple(key for key in keys if key != "seed") or keys
 
 
 def hydra_value(value: Any) -> str:

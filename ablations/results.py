@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,30 +29,13 @@ class Outputs:
         self._files = DVCFileSystem(str(root), rev=commit)
 
     def numbers(self) -> dict[str, float]:
-        """All metrics as '<stage>.<name>', and 'parameters' of the content transformer in M; those that are there."""
-        found: dict[str, float] = {}
+        """All metrics that are there, as '<stage>.<name>'."""
+        numbers: dict[str, float] = {}
         for stage in NAMES:
-            try:
+            with suppress(*UNREADABLE):
                 values = json.loads(self._files.read_text(f"outputs/{stage}/metrics.json"))
-            except UNREADABLE:
-                continue
-            found |= {f"{stage}.{name}": float(value) for name, value in values.items()}
-        return found
-
-    def parameters(self) -> float:
-        """Trainable parameters of the content transformer, in M.
-
-        Raises:
-            OSError, ValueError, KeyError, DvcException: its config is not there.
-        """
-        import torch
-
-        from d2it.cost import parameters
-        from d2it.transformer.content import build_content
-
-        config = json.loads(self._files.read_text("outputs/train_content/config.json"))
-        with torch.device("meta"):
-            return parameters(build_content(config))
+                numbers |= {f"{stage}.{name}": float(value) for name, value in values.items()}
+        return numbers
 
     def curve(self, stage: str, name: str) -> Curve:
         """A column of a stage's curve; empty if it is not there."""

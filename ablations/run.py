@@ -10,19 +10,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablations import experiments as known
+from ablations import experiments
 from ablations.experiments import State, Task
 from ablations.plan import Experiment, Plan, identity_of
 from d2it.params import Params, load_params
 
-SHORTEST, LONGEST = 3.0, 30.0  # seconds between two looks at the queue, which cost a second of CPU each
+SHORTEST, LONGEST = 3.0, 30.0  # seconds between two looks at the queue; each costs a second of CPU
 PATIENCE = 8  # looks without a worker before workers are started again
 RESTARTS = 3
 
 
 @dataclass
-class Progress:
-    """Where experiments stand, by identity; and who has given up on which."""
+class TableProgress:
+    """Where experiments stand, by identity."""
 
     wanted: tuple[Experiment, ...]
     names: dict[str, str] = field(default_factory=dict)  # identity -> name under which it exists
@@ -32,10 +32,10 @@ class Progress:
         """Take over what DVC knows."""
         self.states = {experiment.identity: "missing" for experiment in self.wanted}
         self.names = {experiment.identity: experiment.name for experiment in self.wanted}
-        found: list[tuple[str, State]] = [(task.name, task.state) for task in tasks]
+        known: list[tuple[str, State]] = [(task.name, task.state) for task in tasks]
         # A task that failed once and was queued again is there twice: what is under way counts, then what is done
-        found.sort(key=lambda one: one[1] != "failed")
-        for name, state in [*found, *((name, "done") for name in known.done(root))]:
+        known.sort(key=lambda one: one[1] != "failed")
+        for name, state in [*known, *((name, "done") for name in experiments.done(root))]:
             if identity_of(name) in self.states:
                 self.names[identity_of(name)], self.states[identity_of(name)] = name, state
 
@@ -53,7 +53,7 @@ class Progress:
         return f"{'; '.join(parts)} ({seconds / 60:.0f} min)"
 
 
-def run(plans: Sequence[Plan], root: Path, jobs: int, only: Sequence[str] = (), dry_run: bool = False) -> int:
+def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[str] = (), dry_run: bool = False) -> int:
     """Run what is missing of some tables, the failed included; returns 0 if nothing has failed.
 
     Args:
@@ -73,7 +73,7 @@ def run(plans: Sequence[Plan], root: Path, jobs: int, only: Sequence[str] = (), 
             if row.refused:
                 print(f"{plan.table.name}: {row.label}: left out with preset {plan.base}: {row.refused}")
     wanted = _wanted(plans, only)
-    progress, queue = Progress(wanted), known.queue(root)
+    progress, queue = TableProgress(wanted), experiments.queue(root)
     progress.look(root, queue.tasks)
     todo = [one for one in wanted if progress.states[one.identity] in ("missing", "failed")]
     print(
@@ -81,13 +81,13 @@ def run(plans: Sequence[Plan], root: Path, jobs: int, only: Sequence[str] = (), 
     )
     if dry_run:
         for one in todo:
-            print(shlex.join(["dvc", *known.add_command(one.name, one.overrides(workspace))]))
+            print(shlex.join(["dvc", *experiments.add_command(one.name, one.overrides(workspace))]))
         if todo:
             print(f"dvc queue start --jobs {jobs}")
         return 0
     _add(root, todo, queue.tasks, workspace)
     if todo or progress.of("queued", "running"):
-        known.dvc(root, "queue", "start", "--jobs", str(jobs))
+        experiments.dvc(root, "queue", "start", "--jobs", str(jobs))
         try:
             _wait(root, progress, jobs)
         except KeyboardInterrupt:
@@ -114,17 +114,17 @@ def _add(root: Path, todo: Sequence[Experiment], tasks: Sequence[Task], workspac
     for number, one in enumerate(todo, 1):
         for task in tasks:
             if task.name == one.name and task.state == "failed":
-                known.dvc(root, "queue", "remove", task.id)
-        known.dvc(root, *known.add_command(one.name, one.overrides(workspace)))
+                experiments.dvc(root, "queue", "remove", task.id)
+        experiments.dvc(root, *experiments.add_command(one.name, one.overrides(workspace)))
         print(f"queued {number} of {len(todo)}: {one.name}", flush=True)
 
 
-def _wait(root: Path, progress: Progress, jobs: int) -> None:
-    """Until no experiment is queued or runs, however long that takes; a line whenever something changes."""
+def _wait(root: Path, progress: TableProgress, jobs: int) -> None:
+    """Return when no experiment is queued or runs, however long that takes; print each change in one line."""
     before: dict[str, State] = {}
     began, alone, restarts = time.monotonic(), 0, 0
     while True:
-        queue = known.queue(root)
+        queue = experiments.queue(root)
         progress.look(root, queue.tasks)
         seconds = time.monotonic() - began
         if progress.states != before:
@@ -139,5 +139,5 @@ def _wait(root: Path, progress: Progress, jobs: int) -> None:
                       file=sys.stderr)  # fmt: skip
                 return
             restarts, alone = restarts + 1, 0
-            known.dvc(root, "queue", "start", "--jobs", str(jobs))
+            experiments.dvc(root, "queue", "start", "--jobs", str(jobs))
         time.sleep(min(LONGEST, max(SHORTEST, seconds / 20)))

@@ -1,7 +1,7 @@
 """The paper's tables as data: what each setting changes in a preset, and the number that the paper prints for it.
 
 Sections and values: "D²iT", arXiv 2504.09454. Where the paper prints no number (figures 5 and 6) there is None. The
-demo has settings of its own where the paper's do not fit its size or time: two cores, two seeds, 45 minutes a table.
+demo has settings of its own where the paper's do not fit its size or time: two cores, two seeds, 45 minutes per table.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,13 +17,14 @@ Shape = Literal["falls", "best in between"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of numbers."""
+    """A number that experiments are compared by."""
 
     name: str
     key: str  # '<stage>.<name>' of outputs/<stage>/metrics.json
     stand_in: str = ""  # likewise where the extractor has random weights, as in the demo
     lower_is_better: bool | None = True  # None: a property, not a merit
     shape: Shape | None = None  # what the paper's figure says of it along x
+    unit: float = 1.0  # that the table counts it in: 1e6 where metrics.json holds a count and the table millions
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Setting:
 
     label: str  # may name params, as in '{content_transformer.layers}+{refinenet.layers}'
     change: Change = field(default_factory=dict)
-    paper: tuple[float | None, ...] = ()  # one a metric; shorter: None
+    paper: tuple[float | None, ...] = ()  # one per metric; None for those that are left out
     preset: str = ""  # instead of the table's
     x: float | None = None  # its place in a figure
     series: str = ""  # its line in a figure
@@ -50,7 +51,7 @@ class Table:
     settings: tuple[Setting, ...]
     demo: tuple[Setting, ...] = ()  # instead of `settings` in the demo
     x_axis: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # Markdown
     seeds: int = 3
 
     def settings_of(self, preset: str) -> tuple[Setting, ...]:
@@ -63,7 +64,7 @@ FID_10K = Metric("FID-10K", "fid.fid", "fid.random_frechet_distance")
 FID_50K = Metric("FID-50K", "fid.fid", "fid.random_frechet_distance")
 RFID_10K = Metric("rFID-10K", "fid.rfid", "fid.random_reconstruction_frechet_distance")
 PSNR = Metric("PSNR of reconstructions, dB", "train_dvae.psnr", lower_is_better=False)
-PARAMETERS = Metric("parameters, M", "parameters", lower_is_better=None)
+PARAMETERS = Metric("parameters, M", "train_content.parameters", lower_is_better=None, unit=1e6)
 
 
 def all_layers(base: Params) -> int:
@@ -105,7 +106,8 @@ def _convergence(sizes: tuple[str, ...], thousands: tuple[float, ...], batch: in
     models: tuple[tuple[str, Change], ...] = (("D²iT", {}), ("DiT", PLAIN_DIT))
     return tuple(
         Setting(
-            f"{model}{size and f'-{size}'}, {k:g}K steps", {**change, "content_transformer.images": round(k * 1000) * batch},
+            f"{model}{size and f'-{size}'}, {k:g}K steps",
+            {**change, "content_transformer.images": round(k * 1000) * batch},
             preset=preset and f"{preset}_{size.lower()}", x=k, series=f"{model}{size and f'-{size}'}",
         )
         for size in sizes for model, change in models for k in thousands
@@ -117,7 +119,9 @@ TABLES = (
         "components", "Components", "ablation of the components, D²iT-B on FFHQ, 50 epochs", "ffhq_b", (FID_10K,),
         (
             Setting("DiT", PLAIN_DIT, (34.67,)),
-            Setting("+ DVAE and routing", {**WITHOUT_REFINENET, "content_transformer.loss_weighting": "position"}, (29.10,)),
+            Setting(
+                "+ DVAE and routing", {**WITHOUT_REFINENET, "content_transformer.loss_weighting": "position"}, (29.10,)
+            ),
             Setting("+ dynamic grain loss", WITHOUT_REFINENET, (27.62,)),
             Setting("+ RefineNet and learnable positions", {}, (22.11,)),
         ),
@@ -186,8 +190,10 @@ TABLES = (
             Setting("D²iT-XL", {}, (1.73, 687.0), "imagenet_xl"),
         ),
         demo=(
-            Setting("2 + 1 layers, width 64",
-                    {"content_transformer.layers": 2, "refinenet.layers": 1, "content_transformer.width": 64, "content_transformer.heads": 2}),
+            Setting("2 + 1 layers, width 64", {
+                "content_transformer.layers": 2, "content_transformer.width": 64, "content_transformer.heads": 2,
+                "refinenet.layers": 1,
+            }),
             Setting("4 + 2 layers, width 128"),
             Setting("6 + 3 layers, width 128", {"content_transformer.layers": 6, "refinenet.layers": 3}),
         ),

@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import arguments, in_turn, pick_device, show
-from d2it.cost import CLASSES, GRID, RATIOS, SIZES, content_transformer, dit, map_of_ratio
+from d2it.counting import example_maps
+from d2it.transformer.baseline import CHANNELS, CLASSES, GRID, plain_dit
+from d2it.transformer.content import SIZES, DynamicContentTransformer
 
 BATCH = 8
+RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def forward(model: nn.Module, *inputs: Tensor) -> Callable[[], object]:
@@ -37,9 +40,14 @@ def forward_backward(model: nn.Module, *inputs: Tensor) -> Callable[[], object]:
     return run
 
 
+def maps_of(ratio: float, images: int = BATCH) -> Tensor:
+    """Random grain maps with this share of fine regions each."""
+    return example_maps([1 - ratio, ratio], GRID // 2, images)
+
+
 def uneven_maps() -> Tensor:
     """As many fine regions as at ratio 0.5, but half of the images all fine and the others all coarse."""
-    return torch.stack([map_of_ratio(float(i % 2))[0] for i in range(BATCH)])
+    return torch.cat([maps_of(i % 2, 1) for i in range(BATCH)])
 
 
 def main() -> None:
@@ -47,10 +55,10 @@ def main() -> None:
     options, device = arguments("Cost of D²iT-B against DiT-B/2.", rounds=3), pick_device()
     torch.manual_seed(0)
     with device:
-        ours, plain = content_transformer(SIZES["B"]), dit(SIZES["B"], 2)
-        z, t = torch.randn(BATCH, 4, GRID, GRID), torch.randint(0, 1000, (BATCH,))
+        ours, plain = DynamicContentTransformer(**SIZES["B"]), plain_dit("B", 2)
+        z, t = torch.randn(BATCH, CHANNELS, GRID, GRID), torch.randint(0, 1000, (BATCH,))
         y = torch.randint(0, CLASSES, (BATCH,))
-    maps = {f"ratio {ratio:g}": map_of_ratio(ratio, BATCH).to(device) for ratio in RATIOS}
+    maps = {f"ratio {ratio:g}": maps_of(ratio).to(device) for ratio in RATIOS}
     maps["uneven"] = uneven_maps().to(device)
     runs = {"DiT-B/2": forward(plain, z, t, y)}
     runs |= {name: forward(ours, z, t, y, grain_map) for name, grain_map in maps.items()}
@@ -60,16 +68,16 @@ def main() -> None:
     base, costs = seconds["DiT-B/2"], [seconds[f"ratio {ratio:g}"] for ratio in RATIOS]
     slope, intercept = np.polyfit(RATIOS, costs, 1)
     residual = np.abs(np.polyval((slope, intercept), RATIOS) - costs).max()
-    found: dict[str, object] = {"device": str(device), "batch": BATCH, "DiT-B/2, forward, s": base}
-    found |= {f"{name} / DiT-B/2, forward": seconds[name] / base for name in maps}
-    found["ratio 0.5 / DiT-B/2, forward + backward (target <= 1.3)"] = (
+    numbers: dict[str, object] = {"device": str(device), "batch": BATCH, "DiT-B/2, forward, s": base}
+    numbers |= {f"{name} / DiT-B/2, forward": seconds[name] / base for name in maps}
+    numbers["ratio 0.5 / DiT-B/2, forward + backward (target <= 1.3)"] = (
         seconds["ratio 0.5, training"] / seconds["DiT-B/2, training"]
     )
-    found["uneven / even at ratio 0.5"] = seconds["uneven"] / seconds["ratio 0.5"]
-    found["linear fit: at ratio 0, x DiT-B/2"] = float(intercept / base)
-    found["linear fit: for each 1.0 of ratio, x DiT-B/2"] = float(slope / base)
-    found["linear fit: largest residual, x DiT-B/2"] = float(residual / base)
-    show(found, options.json)
+    numbers["uneven / even at ratio 0.5"] = seconds["uneven"] / seconds["ratio 0.5"]
+    numbers["linear fit: at ratio 0, x DiT-B/2"] = float(intercept / base)
+    numbers["linear fit: for each 1.0 of ratio, x DiT-B/2"] = float(slope / base)
+    numbers["linear fit: largest residual, x DiT-B/2"] = float(residual / base)
+    show(numbers, options.json)
 
 
 if __name__ == "__main__":

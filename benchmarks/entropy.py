@@ -37,14 +37,14 @@ def main() -> None:
             {"ours": lambda: region_entropy(images, REGION, BANDWIDTH), "direct": lambda: direct(images)},
             options.rounds,
         )
-    found = {
+    numbers = {
         "images": IMAGES,
-        "ours, ms an image": 1e3 * seconds["ours"] / IMAGES,
-        "direct, ms an image": 1e3 * seconds["direct"] / IMAGES,
+        "ours, ms per image": 1e3 * seconds["ours"] / IMAGES,
+        "direct, ms per image": 1e3 * seconds["direct"] / IMAGES,
         "direct / ours (target >= 25)": seconds["direct"] / seconds["ours"],
         "largest difference, nats (target <= 1e-4)": difference,
     }
-    show(found, options.json)
+    show(numbers, options.json)
 
 
 if __name__ == "__main__":

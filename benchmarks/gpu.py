@@ -3,7 +3,7 @@
 Training (forward, backward, fused AdamW; dropout 0.1 as in the presets) and sampling (forward alone) in bfloat16 at
 fine ratio 0.5, each with and without torch.compile, on grain maps that change every step; and B against DiT-B/2. The
 matrix rate is that of a large bfloat16 product in the same process. Targets: XL trains at 40 % of it or more, B costs
-at most 1.25 x DiT-B/2. Needs PyTorch, pydantic, PyYAML and safetensors, not what the stages need.
+at most 1.25 x DiT-B/2. Needs PyTorch, NumPy, einops and safetensors alone.
 """
 
 import itertools
@@ -14,27 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import arguments, in_turn, pick_device, show, timed
-from d2it.cost import (
-    CLASSES,
-    GRID,
-    META,
-    SIZES,
-    Size,
-    content_multiply_adds,
-    content_transformer,
-    dit,
-    map_of_ratio,
-)
+from d2it.counting import META, content_pass, example_maps, multiply_adds
+from d2it.transformer.baseline import CHANNELS, CLASSES, GRID, plain_dit
+from d2it.transformer.content import SIZES, DynamicContentTransformer
 from d2it.transformer.dit import AdaLNZeroBlock, DiT
 from d2it.transformer.routing import PackedTokens
 
 BATCH = {"B": 256, "L": 128, "XL": 96}  # trains in 80 GB
 PRODUCT, PRODUCTS, MAPS = 8192, 20, 8
+SHARES, DROPOUT = (0.5, 0.5), 0.1  # coarse and fine regions; the presets' dropout
 NOMINAL = {"H200": 989.5, "H100": 989.5, "A100": 312.0}  # TFLOP/s, bfloat16 without sparsity, by its makers
 
 
 def matrix_rate(device: torch.device) -> float:
-    """bfloat16 operations a second of a large product of random matrices; a multiply-add is two."""
+    """bfloat16 operations per second of a large product of random matrices; a multiply-add is two."""
     a, b = (torch.randn(PRODUCT, PRODUCT, device=device, dtype=torch.bfloat16) for _ in range(2))
 
     def products() -> None:
@@ -47,10 +40,10 @@ def matrix_rate(device: torch.device) -> float:
 
 def batches(images: int, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
     """Random inputs, with other grain maps every time."""
-    z = torch.randn(images, 4, GRID, GRID, device=device)
+    z = torch.randn(images, CHANNELS, GRID, GRID, device=device)
     t = torch.randint(0, 1000, (images,), device=device)
     y = torch.randint(0, CLASSES, (images,), device=device)
-    maps = [map_of_ratio(0.5, images, seed).to(device) for seed in range(MAPS)]
+    maps = [example_maps(SHARES, GRID // 2, images, seed).to(device) for seed in range(MAPS)]
     return ((z, t, y, grain_map) for grain_map in itertools.cycle(maps))
 
 
@@ -101,71 +94,62 @@ def compiled(model: nn.Module) -> nn.Module:
     return model
 
 
-def with_dropout(model: nn.Module, share: float = 0.1) -> nn.Module:
-    """The same, with the presets' dropout."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = share
-    return model.train()
-
-
-def of_size(name: str, size: Size, device: torch.device, rounds: int, images: int) -> dict[str, float]:
-    """Images a second and operations a second, training and sampling, with and without torch.compile."""
+def of_size(name: str, device: torch.device, rounds: int) -> dict[str, float]:
+    """Images and operations per second, training and sampling, with and without torch.compile."""
+    images = BATCH[name]
     with META:
-        counted = content_transformer(size)
-    operations = 2e9 * content_multiply_adds(counted, 0.5)  # an image, forward
-    found: dict[str, float] = {}
+        counted = DynamicContentTransformer(**SIZES[name])
+    operations = 2 * multiply_adds(lambda: content_pass(counted, SHARES))  # per image, forward
+    numbers: dict[str, float] = {}
     for how in ("", ", compiled"):
         for what, passes, step in (("train", 3, training_step), ("sample", 1, forward)):
             with device:
-                model: nn.Module = content_transformer(size)
-            model = with_dropout(model) if what == "train" else model.eval()
+                model = DynamicContentTransformer(**SIZES[name], dropout=DROPOUT).train(what == "train")
             run = step(compiled(model) if how else model, images, device)
             torch.cuda.reset_peak_memory_stats()
             for _ in range(MAPS):
                 run()  # all compiling is done here
             seconds = in_turn({f"{name}, {what}{how}": run}, rounds)
             rate = images / seconds[f"{name}, {what}{how}"]
-            found[f"{name}, {what}{how}, images/s"] = rate
-            found[f"{name}, {what}{how}, TFLOP/s"] = passes * operations * rate / 1e12
-            found[f"{name}, {what}{how}, peak memory, GB"] = torch.cuda.max_memory_allocated() / 1e9
+            numbers[f"{name}, {what}{how}, images/s"] = rate
+            numbers[f"{name}, {what}{how}, TFLOP/s"] = passes * operations * rate / 1e12
+            numbers[f"{name}, {what}{how}, peak memory, GB"] = torch.cuda.max_memory_allocated() / 1e9
             del model, run
-    return found
+    return numbers
 
 
 def against_dit(device: torch.device, rounds: int, images: int) -> dict[str, float]:
     """D²iT-B at ratio 0.5 over DiT-B/2, forward, and forward and backward."""
-    size = SIZES["B"]
     with device:
-        models: dict[str, nn.Module] = {"ours": content_transformer(size), "DiT": dit(size, 2)}
-    found: dict[str, float] = {}
+        models = {"ours": DynamicContentTransformer(**SIZES["B"]), "DiT": plain_dit("B", 2)}
+    numbers: dict[str, float] = {}
     for what, step in (("forward", forward), ("training step", training_step)):
         seconds = in_turn({name: step(model, images, device) for name, model in models.items()}, rounds)
-        found[f"B / DiT-B/2, {what} (target <= 1.25)"] = seconds["ours"] / seconds["DiT"]
-    return found
+        numbers[f"B / DiT-B/2, {what} (target <= 1.25)"] = seconds["ours"] / seconds["DiT"]
+    return numbers
 
 
 def main() -> None:
     """Measure all that was asked for."""
-    options = arguments("Speed on a GPU, and the share of its matrix rate.", rounds=20, sizes=list(SIZES))
+    options = arguments("Speed on a GPU, and the share of its matrix rate.", rounds=20, sizes=list(BATCH))
     device = pick_device()
     if device.type != "cuda":
         raise SystemExit("benchmarks.gpu: PyTorch sees no GPU on this machine")
     rate = matrix_rate(device)
     card = torch.cuda.get_device_name()
     nominal = next((value for name, value in NOMINAL.items() if name in card), None)
-    found: dict[str, object] = {"card": card, "torch": torch.__version__, "matrix rate, TFLOP/s": rate / 1e12}
-    found |= against_dit(device, options.rounds, BATCH["B"])
+    numbers: dict[str, object] = {"card": card, "torch": torch.__version__, "matrix rate, TFLOP/s": rate / 1e12}
+    numbers |= against_dit(device, options.rounds, BATCH["B"])
     for name in options.sizes:
-        measured = of_size(name, SIZES[name], device, options.rounds, BATCH[name])
+        measured = of_size(name, device, options.rounds)
         for what, value in measured.items():
-            found[what] = value
+            numbers[what] = value
             if what.endswith("TFLOP/s"):
-                found[what.replace("TFLOP/s", "% of the matrix rate")] = 1e14 * value / rate
+                numbers[what.replace("TFLOP/s", "% of the matrix rate")] = 1e14 * value / rate
             if what.endswith("TFLOP/s") and nominal:
-                found[what.replace("TFLOP/s", "% of the nominal rate")] = 100 * value / nominal
+                numbers[what.replace("TFLOP/s", "% of the nominal rate")] = 100 * value / nominal
         torch.cuda.empty_cache()
-    show(found, options.json)
+    show(numbers, options.json)
 
 
 if __name__ == "__main__":

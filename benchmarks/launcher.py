@@ -14,27 +14,27 @@ import time
 from pathlib import Path
 
 import psutil
-import yaml
 
 from benchmarks.timing import arguments, show
+from pipeline.packages import IN_A_JOB
 from slurm.dev.cluster import DevCluster
 
 ROOT = Path(__file__).parents[1]
 WATCHED_SECONDS = 20.0
 LIMIT_SECONDS = 120.0
+CLUSTER = "defaults: {cpus_per_task: 1, mem_gb: 2, time: 10}\n"
 SQUEUE = '#!/bin/sh\necho >> "$D2IT_ASKED"\nexec {squeue} "$@"\n'
 
 
 def repository(folder: Path, crops: int) -> Path:
     """A copy of this one whose first stage cuts so many crops."""
-    for name in ("d2it", "stages", "slurm", ".dvc"):
+    for name in (*IN_A_JOB, ".dvc"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, folder)
     text = (folder / "params.yaml").read_text().replace("train_crops: 4096", f"train_crops: {crops}")
     (folder / "params.yaml").write_text(text)
-    small = {"defaults": {"cpus_per_task": 1, "mem_gb": 2, "time": 10}}
-    (folder / "slurm" / "cluster.yaml").write_text(yaml.safe_dump(small))
+    (folder / "slurm" / "cluster.yaml").write_text(CLUSTER)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     return folder
 
@@ -53,14 +53,14 @@ def first_line_by_sbatch(folder: Path, environment: dict[str, str]) -> float:
 
 def first_line_by_dvc(folder: Path, environment: dict[str, str]) -> float:
     """Seconds from `dvc repro` to the job's first line, as it is shown."""
-    began, found = time.perf_counter(), 0.0
+    began, seconds = time.perf_counter(), 0.0
     command = [sys.executable, "-m", "dvc", "repro", "-f", "prepare"]
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as dvc:
         assert dvc.stdout is not None
         for line in dvc.stdout:
-            if line.startswith("prepare: begins") and not found:
-                found = time.perf_counter() - began
-    return found
+            if line.startswith("prepare: begins") and not seconds:
+                seconds = time.perf_counter() - began
+    return seconds
 
 
 def waiting(folder: Path, environment: dict[str, str], asked: Path) -> tuple[float, float]:
@@ -78,12 +78,12 @@ def waiting(folder: Path, environment: dict[str, str], asked: Path) -> tuple[flo
     after, seconds = process.cpu_times(), time.perf_counter() - began
     own = (after.user - before.user) + (after.system - before.system)
     children = (after.children_user - before.children_user) + (after.children_system - before.children_system)
-    found = (own + children) / seconds, 5 * (count(asked) - questions) / seconds
+    share, questions_in_5_s = (own + children) / seconds, 5 * (count(asked) - questions) / seconds
     for launcher in launchers:
         launcher.terminate()
     for launcher in launchers:
         launcher.communicate(timeout=LIMIT_SECONDS)
-    return found
+    return share, questions_in_5_s
 
 
 def count(path: Path) -> int:
@@ -115,14 +115,14 @@ def main() -> None:
     finally:
         cluster.down()
         shutil.rmtree(folder, ignore_errors=True)
-    found = {
+    numbers = {
         "sbatch to first line, s": statistics.median(by_sbatch),
         "dvc repro to first line, s": statistics.median(by_dvc),
         "difference, s (target <= 5)": statistics.median(by_dvc) - statistics.median(by_sbatch),
         "waiting, % of a core (target < 1)": 100 * share,
         "two launchers' questions to the controller in 5 s (target <= 1)": questions,
     }
-    show(found, options.json)
+    show(numbers, options.json)
 
 
 if __name__ == "__main__":

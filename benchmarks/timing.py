@@ -34,7 +34,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def pick_device() -> torch.device:
-    """As stages/entry.py picks it; not imported from there, because a borrowed GPU machine may lack MLflow."""
+    """As stages/entry.py picks it; not imported from there, so that a machine without MLflow will do."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if not torch.cuda.is_available():
@@ -53,15 +53,15 @@ def arguments(about: str, rounds: int = 5, sizes: Sequence[str] = ()) -> argpars
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
     if sizes:
         parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes, help="which (default: all)")
-    found = parser.parse_args()
-    torch.set_num_threads(found.threads)
-    return found
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options
 
 
-def show(found: dict[str, Any], as_json: bool) -> None:
-    """Print numbers, one a line, or JSON."""
+def show(numbers: Mapping[str, Any], as_json: bool) -> None:
+    """Print numbers, one per line, or JSON."""
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(numbers, indent=2, ensure_ascii=False))
     else:
-        for name, value in found.items():
+        for name, value in numbers.items():
             print(f"{name:60} {value:.4g}" if isinstance(value, float) else f"{name:60} {value}")

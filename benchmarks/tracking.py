@@ -16,15 +16,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.timing import arguments, pick_device, show
-from d2it.diffusion.loss import diffusion_loss
-from d2it.diffusion.schedule import add_noise, linear_schedule
-from d2it.grain.codes import code_weight
+from d2it.diffusion.content import content_loss
+from d2it.diffusion.schedule import linear_schedule
 from d2it.params import load_params
+from d2it.params.architecture import content_arguments
 from d2it.transformer.content import DynamicContentTransformer
 from tracking.tracker import Tracker
 
 BLOCK_SECONDS = 13.0
-SETTLED_SECONDS = 3.0  # until the sender has found its run, once a stage
+CONNECTED_SECONDS = 3.0  # until the sender has looked up its run, once per stage
 POINT_EVERY = 10  # steps
 
 
@@ -34,29 +34,25 @@ class Training:
     def __init__(self) -> None:
         params, self.device = load_params(), pick_device()
         torch.manual_seed(0)
-        grid, self.batch = params.data.image_size // params.grain.factors[0], params.content_transformer.batch_size
-        model = DynamicContentTransformer(
-            params.content, params.refinenet, params.grain.factors, grid, params.dvae.latent_channels, 8
-        )
-        self.model = model.to(self.device)
+        grid, side, self.batch = params.latent_grid, params.region_grid, params.content_transformer.batch_size
+        self.model = DynamicContentTransformer(**content_arguments(params, 8)).to(self.device)
         self.adamw = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
-        p = params.diffusion
-        self.schedule = linear_schedule(p.timesteps, p.beta_start, p.beta_end).to(self.device)
-        self.objective = p.objective
+        self.schedule = linear_schedule(**params.diffusion.schedule).to(self.device)
         self.z = torch.randn(self.batch, params.dvae.latent_channels, grid, grid, device=self.device)
-        side = params.data.image_size // params.grain.region_size
         self.grain_map = (torch.rand(self.batch, side, side, device=self.device) < 0.5).to(torch.uint8)
 
     def step(self) -> float:
         """One step; its loss."""
-        index = torch.randint(self.schedule.steps, (self.batch,), device=self.device)
-        labels = torch.zeros(self.batch, dtype=torch.int64, device=self.device)
-        noise = torch.randn_like(self.z)
-        z_t = add_noise(self.schedule, self.z, noise, index)
-        output = self.model(z_t, self.schedule.timestep[index], labels, self.grain_map)
-        weight = code_weight(self.grain_map, self.model.copies)
-        found = diffusion_loss(self.schedule, output, self.z, z_t, noise, index, weight, self.objective)
-        loss = found.loss.mean()
+        losses = content_loss(
+            self.schedule,
+            self.model,
+            z_0=self.z,
+            grain_map=self.grain_map,
+            labels=torch.zeros(self.batch, dtype=torch.int64, device=self.device),
+            index=torch.randint(self.schedule.steps, (self.batch,), device=self.device),
+            noise=torch.randn_like(self.z),
+        )
+        loss = losses.loss.mean()
         self.adamw.zero_grad(set_to_none=True)
         loss.backward()
         self.adamw.step()
@@ -64,7 +60,7 @@ class Training:
 
 
 def steps_of_a_block(training: Training, tracker: Tracker | None, waits: list[float]) -> float:
-    """Seconds a step."""
+    """Seconds per step."""
     began, steps = time.perf_counter(), 0
     while time.perf_counter() - began < BLOCK_SECONDS:
         loss = training.step()
@@ -85,7 +81,7 @@ def measure(training: Training, root: Path, rounds: int) -> dict[str, float]:
     for round_ in range(rounds + 1):
         with Tracker.open(stage="train_content", key=f"{round_:064}", params=load_params(), root=root) as tracker:
             if round_:
-                time.sleep(SETTLED_SECONDS)
+                time.sleep(CONNECTED_SECONDS)
             on = steps_of_a_block(training, tracker, waits)
         off = steps_of_a_block(training, None, waits)
         if round_:
@@ -101,7 +97,7 @@ def measure(training: Training, root: Path, rounds: int) -> dict[str, float]:
         "step with tracking, ms": 1000 * statistics.median(times["on"]),
         "step without, ms": 1000 * without,
         "ratio": statistics.median(on / off for on, off in zip(times["on"], times["off"], strict=True)),
-        "seconds lost while MLflow is imported, once a stage": BLOCK_SECONDS * (1 - without / first),
+        "seconds lost while MLflow is imported, once per stage": BLOCK_SECONDS * (1 - without / first),
         "longest report, ms": 1000 * max(waits),
         "median report, ms": 1000 * statistics.median(waits),
     }

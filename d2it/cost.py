@@ -2,7 +2,8 @@
 
 Parameters, multiply-adds of one pass over one image, and memory of training, counted on tensors without values. At its
 peak, training holds a state (weights, their average, gradients, Adam's moments) and the activations of each image of a
-micro-batch; these are counted without dropout. The paper's rows for patch 1 leave the attention products out.
+micro-batch; these are counted without dropout. Of the DVAE's training LPIPS and the discriminator are not counted.
+The paper's rows for patch 1 leave the attention products out.
 """
 
 import argparse
@@ -18,18 +19,18 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from d2it.counting import META, content_multiply_adds, example_maps, multiply_adds, parameters
+from d2it.counting import META, content_pass, example_maps, multiply_adds, parameters
 from d2it.dvae.model import DynamicVAE
 from d2it.errors import UserError
 from d2it.memory import Memory, training_memory
 from d2it.params import Params, load_params
 from d2it.params.architecture import content_arguments, dvae_arguments, grain_arguments
+from d2it.transformer.baseline import CHANNELS, CLASSES, GRID, plain_dit
 from d2it.transformer.content import SIZES, DynamicContentTransformer
-from d2it.transformer.dit import DiT
 from d2it.transformer.grain import DynamicGrainTransformer
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
-GRID, CHANNELS, CLASSES = 32, 4, 1000  # of the paper's models on ImageNet
+TRAINING_FLOP = 6  # per multiply-add of a forward pass: 2, and twice as many for the backward pass
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,7 @@ class Row:
     paper_parameters: float | None = None
     paper_multiply_adds: float | None = None
     memory: Memory | None = None
-
-
-def dit(size: str, patch: int, activation_checkpointing: bool = False) -> DiT:
-    """Plain DiT with as many layers as D²iT of this size has in backbone and RefineNet."""
-    s = SIZES[size]
-    return DiT(
-        layers=s["layers"] + s["refinenet_layers"], width=s["width"], heads=s["heads"], side=GRID, patch=patch,
-        channels_in=CHANNELS, channels_out=2 * CHANNELS, classes=CLASSES,
-        activation_checkpointing=activation_checkpointing,
-    )  # fmt: skip
+    training: float | None = None  # EFLOP, forward and backward over all images of a params file
 
 
 def content_inputs(model: DynamicContentTransformer, shares: list[float], images: int) -> dict[str, Any]:
@@ -104,17 +96,21 @@ def of_params(params: Params, classes: int) -> list[Row]:
         dvae = DynamicVAE(**dvae_arguments(params) | {"regularizer": "kl"})  # VQ's codebook is no parameter
         images, latents = torch.empty(1, 3, size, size), torch.empty(1, dvae.latent_channels, *[params.latent_grid] * 2)
         rows = [
-            _row("DVAE, encoder", dvae.encoder, multiply_adds(lambda: dvae.encoder(images))),
-            _row("DVAE, decoder", dvae.decoder, multiply_adds(lambda: dvae.decoder(latents))),
+            _row("DVAE, encoder", dvae.encoder, multiply_adds(lambda: dvae.encoder(images)), images=params.dvae.images),
+            _row(
+                "DVAE, decoder", dvae.decoder, multiply_adds(lambda: dvae.decoder(latents)), images=params.dvae.images
+            ),
         ]
         grain_model, content_model = DynamicGrainTransformer(**grain), DynamicContentTransformer(**content)
     inputs = partial(grain_inputs, params.region_grid)
     memory = _memory(partial(DynamicGrainTransformer, **grain), inputs, params.grain_transformer.precision)
-    rows.append(_row("grain transformer", grain_model, multiply_adds(lambda: grain_model(**inputs(1))), memory))
+    cost = multiply_adds(lambda: grain_model(**inputs(1)))
+    rows.append(_row("grain transformer", grain_model, cost, memory, images=params.grain_transformer.images))
     memory = _memory(
         partial(DynamicContentTransformer, **content), partial(content_inputs, content_model, shares), precision
     )
-    return [*rows, _row("content transformer", content_model, content_multiply_adds(content_model, shares), memory)]
+    cost, seen = multiply_adds(lambda: content_pass(content_model, shares)), params.content_transformer.images
+    return [*rows, _row("content transformer", content_model, cost, memory, images=seen)]
 
 
 def of_paper() -> list[Row]:
@@ -126,7 +122,7 @@ def _d2it_row(size: str) -> Row:
     build = partial(DynamicContentTransformer, **SIZES[size])
     with META:
         model = build()
-    costs = {f"{r:g}": content_multiply_adds(model, [1 - r, r]) / 1e9 for r in RATIOS}
+    costs = {f"{r:g}": multiply_adds(partial(content_pass, model, [1 - r, r])) / 1e9 for r in RATIOS}
     memory = _memory(build, partial(content_inputs, model, [0.5, 0.5]), "bfloat16")
     paper = PAPER[size]
     return Row(f"D²iT-{size}", parameters(model) / 1e6, costs, paper.parameters, paper.multiply_adds, memory)
@@ -135,9 +131,9 @@ def _d2it_row(size: str) -> Row:
 def _dit_row(size: str, patch: int) -> Row:
     inputs, paper = partial(dit_inputs, CHANNELS, GRID), PAPER[size]
     with META:
-        model = dit(size, patch)
+        model = plain_dit(size, patch)
     cost = multiply_adds(lambda: model(**inputs(1))) / 1e9
-    memory = training_memory(partial(dit, size, patch), inputs, torch.bfloat16)
+    memory = _memory(partial(plain_dit, size, patch), inputs, "bfloat16")
     return Row(
         f"DiT-{size}/{patch}", parameters(model) / 1e6, {"": cost}, paper.dit_parameters,
         paper.dit_2 if patch == 2 else paper.dit_1, memory,
@@ -155,8 +151,9 @@ def _other_rows() -> list[Row]:
     ]
 
 
-def _row(name: str, model: nn.Module, cost: int, memory: Memory | None = None) -> Row:
-    return Row(name, parameters(model) / 1e6, {"": cost / 1e9}, memory=memory)
+def _row(name: str, model: nn.Module, cost: int, memory: Memory | None = None, *, images: int = 0) -> Row:
+    training = cost * TRAINING_FLOP * images / 1e18 if images else None
+    return Row(name, parameters(model) / 1e6, {"": cost / 1e9}, memory=memory, training=training)
 
 
 def _memory(build: Callable[..., nn.Module], inputs: Callable[[int], Any], precision: str) -> Memory:
@@ -171,7 +168,7 @@ def _table(rows: list[Row], paper: bool) -> str:
     ratios = [f"{ratio:g}" for ratio in RATIOS] if paper else [""]
     head = ["", "parameters, M"] + (["paper"] if paper else [])
     head += [f"G at {ratio}" if ratio else "multiply-adds, G" for ratio in ratios] + (["paper"] if paper else [])
-    head += ["state, GB", "per image, MB", "checkpointed, MB"]
+    head += ["state, GB", "per image, MB", "checkpointed, MB"] + ([] if paper else ["training, EFLOP"])
     lines = []
     for row in rows:
         costs = [row.multiply_adds.get(ratio) for ratio in ratios]
@@ -179,8 +176,13 @@ def _table(rows: list[Row], paper: bool) -> str:
             costs[2] = row.multiply_adds[""]  # in the middle: it does not depend on the ratio
         memory = [row.memory.state, row.memory.kept, row.memory.checkpointed] if row.memory else [None] * 3
         printed = [[row.paper_parameters], [row.paper_multiply_adds]] if paper else [[], []]
-        lines.append([row.model, row.parameters, *printed[0], *costs, *printed[1], *memory])
-    decimals = [""] + [".2f"] * (len(head) - 4) + [".1f", ".0f", ".0f"]
+        training = [] if paper else [row.training]
+        lines.append([row.model, row.parameters, *printed[0], *costs, *printed[1], *memory, *training])
+    decimals = (
+        [""] + [".2f"] * (len(head) - 4) + [".1f", ".0f", ".0f"]
+        if paper
+        else ["", ".2f", ".3f", ".1f", ".0f", ".0f", ".3g"]
+    )
     return tabulate(lines, head, floatfmt=decimals, missingval="")
 
 

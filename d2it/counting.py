@@ -52,10 +52,19 @@ def example_maps(shares: Sequence[float], side: int, images: int = 1, seed: int 
     return (order[..., None] >= edges).sum(-1).to(torch.uint8).view(images, side, side)
 
 
-def content_multiply_adds(model: RoutedModel, shares: Sequence[float]) -> int:
-    """Of one pass of a content transformer on the meta device over one image with these shares of grains."""
+def content_pass(model: RoutedModel, shares: Sequence[float]) -> Tensor:
+    """One pass of a content transformer on the meta device over one image with these shares of grains."""
     grid, channels = model.architecture["latent_grid"], model.architecture["latent_channels"]
     grain_map = example_maps(shares, grid // model.copies[0])
     routes = [route.to(META) for route in model.route(grain_map)]  # planned on the CPU: they depend on values
     z, t = torch.empty(1, channels, grid, grid, device=META), torch.zeros(1, dtype=torch.int64, device=META)
-    return multiply_adds(lambda: model(z, t, t, grain_map.to(META), routes=routes))
+    return model(z, t, t, grain_map.to(META), routes=routes)
+
+
+def size_numbers(model: Model, run: Callable[[Model], object]) -> dict[str, float]:
+    """`parameters` and `multiply_adds` of a trained model, as its stage reports them.
+
+    `run`: one pass over one image, given the model without values and with the meta device as default.
+    """
+    empty = without_values(model)
+    return {"parameters": float(parameters(empty)), "multiply_adds": float(multiply_adds(lambda: run(empty)))}

@@ -1,7 +1,8 @@
 """Progress of long work: how far, how fast, how long still.
 
 A bar where stderr is a terminal; otherwise, as in a log file, a line now and then. A job that writes a log can also
-keep its state in a small file (environment variable D2IT_PROGRESS), from which another process draws the bar.
+keep its state in a small file (environment variable D2IT_PROGRESS), from which another process draws the bar; tqdm,
+which draws it, cannot do either.
 """
 
 import contextlib

@@ -64,6 +64,9 @@ def load_model(kind: type[Model], folder: Path | str, device: torch.device | str
         model = kind(**config["architecture"])
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ZeroDivisionError, IndexError) as error:
         raise SavedModelError(f"{path}: no architecture of a {name}: {' '.join(str(error).split())}") from None
+    theirs, ours = differences(config["architecture"], describe(model)["architecture"])
+    if theirs:  # a default in place of a missing key would be another model
+        raise SavedModelError(f"{path}: architecture of other code: {theirs}; expected: {ours}")
     put_tensors(model, read_weights(folder), str(folder / WEIGHTS))
     return model.eval().requires_grad_(False).to(device)
 

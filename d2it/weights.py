@@ -1,6 +1,8 @@
 """Files of pretrained weights: which ones, from where, and the check that a file is the right one."""
 
+import argparse
 import hashlib
+import sys
 import tempfile
 import urllib.request
 from dataclasses import dataclass
@@ -50,9 +52,9 @@ def locate(weights: Weights, folder: Path) -> Path:
     path = folder / weights.name
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; {_by_hand(weights, path)}")
-    found = _sha256(path)
-    if found != weights.sha256:
-        raise WeightsError(f"{path}: wrong sha256 {found}; {_by_hand(weights, path)}")
+    actual = _sha256(path)
+    if actual != weights.sha256:
+        raise WeightsError(f"{path}: wrong sha256 {actual}; {_by_hand(weights, path)}")
     return path
 
 
@@ -71,9 +73,9 @@ def download(weights: Weights, folder: Path) -> Path:
             part = Path(scratch) / weights.name
             with part.open("wb") as file:
                 _fetch(weights, file)
-            found = _sha256(part)
-            if found != weights.sha256:
-                raise WeightsError(f"{weights.url}: wrong sha256 {found}; {_by_hand(weights, path)}")
+            actual = _sha256(part)
+            if actual != weights.sha256:
+                raise WeightsError(f"{weights.url}: wrong sha256 {actual}; {_by_hand(weights, path)}")
             part.replace(path)
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
@@ -97,3 +99,23 @@ def _by_hand(weights: Weights, path: Path) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main() -> int:
+    """`python -m d2it.weights [folder]`: 0; 1 if one of the files in `folder` is missing or wrong."""
+    parser = argparse.ArgumentParser("python -m d2it.weights", description="Lists the pretrained weights in use.")
+    parser.add_argument("folder", nargs="?", type=Path, help="check the files in this folder")
+    folder, code = parser.parse_args().folder, 0
+    for weights in (INCEPTION, VGG16):
+        print(f"{weights.name}\n  {weights.url}\n  sha256 {weights.sha256}")
+        if folder is not None:
+            try:
+                print(f"  checked: {locate(weights, folder)}")
+            except WeightsError as error:
+                print(f"  {error}")
+                code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

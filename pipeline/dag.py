@@ -1,4 +1,4 @@
-"""What dvc.yaml says of a stage: its command, params, inputs and outputs."""
+"""The stages of dvc.yaml: command, params, inputs and outputs of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from d2it.yaml import YAMLError, read_yaml
 from pipeline.errors import StageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Definition:
     """One stage of dvc.yaml; all paths are relative to the workspace."""
 
@@ -23,7 +23,7 @@ def definitions(path: Path = Path("dvc.yaml")) -> dict[str, Definition]:
     """All stages, in the order of the file.
 
     Raises:
-        StageError: the file is missing, no YAML, or holds a form that this project does not use.
+        StageError: the file is missing, is not YAML, or has a form that this project does not use.
     """
     try:
         stages = read_yaml(path.read_text(encoding="utf-8"))["stages"]
@@ -54,8 +54,8 @@ def _definition(entry: dict[str, Any]) -> Definition:
         raise ValueError("params and deps must be texts")
     outs: dict[str, bool] = {}
     for item in [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]:
-        described = {item: {}} if isinstance(item, str) else item
-        outs |= {path: bool((flags or {}).get("persist")) for path, flags in described.items()}
+        flags_by_path = {item: {}} if isinstance(item, str) else item
+        outs |= {path: bool((flags or {}).get("persist")) for path, flags in flags_by_path.items()}
     return Definition(
         cmd=str(entry["cmd"]),
         params=tuple(params),

@@ -1,6 +1,6 @@
 """The key of a stage: one hash of all that its result depends on, the same on every machine.
 
-Scratch folders, jobs and MLflow runs are found by it, so that an experiment never meets another one's.
+Scratch folders, jobs and MLflow runs are named by it, so that no experiment takes those of another.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from pipeline.root import find_root
 def stage_key(name: str) -> str:
     """SHA-256, 64 hex digits, of the stage's command, its params' values and its inputs' contents.
 
-    Works in the current folder, the workspace. An input that an upstream stage made counts by the md5 that dvc.lock
-    records for it, which DVC has written by the time the next stage starts; all others are read.
+    Works in the current folder, the workspace. For an input that an upstream stage made, the md5 in dvc.lock is taken,
+    which DVC has written by the time the next stage starts; all others are read.
 
     Raises:
         ParamsError: params.yaml cannot be used.
-        StageError: unknown stage, or a param or an input that dvc.yaml names is not there.
+        StageError: unknown stage, or a param or an input of dvc.yaml that does not exist.
     """
     stage = definition(name)
     values = load_params().model_dump(mode="json")
@@ -42,20 +42,20 @@ def stage_key(name: str) -> str:
 def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, str]:
     """Key by name of each stage whose result a dvc.lock holds for these params: what `stage_key` gave when it ran.
 
-    A stage that is recorded with other params, or with inputs that are no longer made that way, is left out.
+    A stage that is recorded with other params, or with other inputs than its upstream stages record, is left out.
 
     Args:
         values: params.yaml as JSON values, checked.
         lock: content of the dvc.lock.
     """
     keys: dict[str, str] = {}
-    made: dict[str, str] = {}  # md5 of the outputs of stages that are up to date
+    outputs: dict[str, str] = {}  # md5 of those of stages that are up to date
     waiting = dict(lock.get("stages", {}))
     while waiting:
         ready = [
             name
             for name, entry in waiting.items()
-            if all(made.get(d["path"]) == d["md5"] for d in entry["deps"] if d["path"].startswith("outputs/"))
+            if all(outputs.get(d["path"]) == d["md5"] for d in entry["deps"] if d["path"].startswith("outputs/"))
         ]
         for name in ready:
             entry = waiting.pop(name)
@@ -66,7 +66,7 @@ def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[st
             source = _source_stamp(params, values["data"]["source"])
             parts = {"stage": name, "cmd": entry["cmd"], "params": params, "deps": deps, "source": source}
             keys[name] = _hash(parts)
-            made |= {out["path"]: out["md5"] for out in entry.get("outs", [])}
+            outputs |= {out["path"]: out["md5"] for out in entry.get("outs", [])}
         if not ready:
             break
     return keys
@@ -79,8 +79,8 @@ def _hash(parts: dict[str, Any]) -> str:
 def content_md5(path: Path) -> str:
     """md5 of a file's bytes or, with '.dir' behind it, of a folder's relative paths and contents.
 
-    The same number that DVC 3 records, so an input has one name whether dvc.lock knows it or not. Compiled Python
-    files do not count.
+    The same hash that DVC 3 records, so an input has one whether dvc.lock lists it or not. Compiled Python files are
+    left out.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
@@ -99,7 +99,7 @@ def _md5(data: bytes = b"") -> Any:
 
 
 def _recorded_outputs(lock: Path) -> dict[str, str]:
-    """md5 of each output under outputs/ that dvc.lock knows."""
+    """md5 of each output under outputs/ that dvc.lock lists."""
     if not lock.exists():
         return {}
     stages = (read_yaml(lock.read_text(encoding="utf-8")) or {}).get("stages", {})
@@ -125,7 +125,7 @@ def _input_md5(path: str, name: str) -> str:
 def _source_stamp(params: Iterable[str], source: str) -> str | None:
     """md5 of the names, sizes and times of the user's image files, for the stage that reads them; None if it has none.
 
-    Not of their contents: a launcher must not read a terabyte.
+    Not of their contents: the launcher must not read a terabyte.
     """
     path = find_root() / Path(source).expanduser()
     if not {"data", "data.source"} & set(params) or not path.exists():

@@ -17,10 +17,12 @@ def locked(path: Path, *, seconds: float, refusal: str) -> Iterator[None]:
 
     Raises:
         StageError: another process has held it for `seconds`; the message is `refusal`.
+        OSError: the file system has no locks, or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=seconds, poll_interval=0.1, is_singleton=False):
+        # A soft lock, for file systems without flock, would outlive a killed holder: there, OSError.
+        with FileLock(path, timeout=seconds, poll_interval=0.1, is_singleton=False, fallback_to_soft=False):
             yield
     except Timeout:
         raise StageError(refusal) from None
@@ -28,7 +30,7 @@ def locked(path: Path, *, seconds: float, refusal: str) -> Iterator[None]:
 
 @contextmanager
 def alone(root: Path, stage: str, key: str, patience: float = PATIENCE_SECONDS) -> Iterator[None]:
-    """Hold the lock of `stage` with `key`: a stage runs once at a time, since a job that was given up may still live.
+    """Hold the lock of `stage` with `key`: a stage runs once at a time, though a job that was given up may still live.
 
     Raises:
         StageError: another process has held it for `patience` seconds; nothing has been touched.

@@ -9,11 +9,11 @@ from slurm.launcher import launch
 _ABOUT = """Runs one stage of dvc.yaml as a job, shows its log, and ends with its exit code.
 A stage that has a job already, queued or running, is not submitted again: the launcher waits for that job.
 
-D2IT_CLUSTER says where: slurm (sbatch, resources from slurm/cluster.yaml), local (processes on this machine) or
+D2IT_CLUSTER chooses where: slurm (sbatch, resources from slurm/cluster.yaml), local (processes on this machine) or
 inline (in this very process, for a debugger). Without it: slurm where sbatch answers, else local.
 D2IT_PROFILE chooses a profile of slurm/cluster.yaml. D2IT_RANKS: processes of a local job (default 1).
 
-  python -m slurm doctor             checks the cluster, and says what to do
+  python -m slurm doctor             checks the cluster, and explains how to mend what fails
   python -m slurm dev up|down|status a private two-node SLURM on this machine"""
 
 

@@ -4,12 +4,12 @@ SLURM itself takes some of them, and leaves the job in the queue for ever.
 """
 
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import StageError
 from slurm.cluster import Resources
+from slurm.queue import call
 
 ANSWER_SECONDS = 2.0
 _FORMAT = "%P|%a|%l|%s|%D|%c|%m|%G"
@@ -17,23 +17,23 @@ _FORMAT = "%P|%a|%l|%s|%D|%c|%m|%G"
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes of a partition that are alike."""
+    """The identical nodes of a partition."""
 
     count: int
     cpus: int
     memory_mb: int
     gpus: int
 
-    def fit(self, asked: Resources) -> bool:
-        """Whether one of them can hold what `asked` wants of a node."""
+    def fit(self, resources: Resources) -> bool:
+        """Whether one of them has what `resources` ask for per node."""
         return (
-            self.cpus >= cpus_per_node(asked)
-            and self.memory_mb >= memory_mb(asked)
-            and self.gpus >= asked.gpus_per_node
+            self.cpus >= cpus_per_node(resources)
+            and self.memory_mb >= memory_mb(resources)
+            and self.gpus >= resources.gpus_per_node
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Partition:
     """A partition, whatever the state of its nodes."""
 
@@ -46,49 +46,45 @@ class Partition:
 
 
 def cpus_per_node(asked: Resources) -> int:
-    """CPU cores that a job takes of each node."""
+    """CPU cores that a job takes on each node."""
     return asked.tasks_per_node * asked.cpus_per_task
 
 
 def memory_mb(asked: Resources) -> int:
-    """Memory that a job takes of each node, in SLURM's MB (MiB)."""
+    """Memory that a job takes on each node, in SLURM's MB (MiB)."""
     return int(1024 * asked.mem_gb)
 
 
 def partitions() -> dict[str, Partition] | None:
-    """All partitions by name; None where SLURM does not answer at once."""
-    command = ["sinfo", "--noheader", "--all", "--exact", f"--format={_FORMAT}"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return parse(done.stdout) if done.returncode == 0 else None
+    """All partitions by name; None where SLURM does not answer within two seconds."""
+    done = call("sinfo", "--noheader", "--all", "--exact", f"--format={_FORMAT}", seconds=ANSWER_SECONDS)
+    return parse_sinfo(done.stdout) if done and done.returncode == 0 else None
 
 
-def parse(text: str) -> dict[str, Partition]:
-    """What sinfo says, in the format of `partitions`: a line for all nodes of a partition that are alike."""
-    found: dict[str, Partition] = {}
+def parse_sinfo(text: str) -> dict[str, Partition]:
+    """The output of sinfo in the format of `partitions`: one line for the identical nodes of a partition."""
+    parsed: dict[str, Partition] = {}
     for line in text.splitlines():
         title, state, time, size, count, cpus, memory, gres = line.split("|", 7)
         name = title.removesuffix("*")
-        before = found[name].nodes if name in found else ()
+        others = parsed[name].nodes if name in parsed else ()
         nodes = Nodes(int(count), _number(cpus), _number(memory), _gpus(gres))
-        found[name] = Partition(
+        parsed[name] = Partition(
             name=name,
             is_default=title.endswith("*"),
             state=state,
             max_minutes=_minutes(time),
             max_nodes=_most(size),
-            nodes=(*before, nodes),
+            nodes=(*others, nodes),
         )
-    return found
+    return parsed
 
 
 def refuse_impossible(stage: str, resources: Resources) -> None:
     """Compare a request with the cluster; nothing is refused where SLURM does not answer at once.
 
     Raises:
-        StageError: the cluster can never run this job; a line for each reason.
+        StageError: the cluster can never run this job; one line per reason.
     """
     known = partitions()
     lines = list(complaints(resources, known)) if known else []
@@ -97,11 +93,11 @@ def refuse_impossible(stage: str, resources: Resources) -> None:
 
 
 def complaints(asked: Resources, known: dict[str, Partition]) -> list[str]:
-    """Why the cluster can never run a job that asks for this, a line a reason; empty if it can."""
+    """Why the cluster can never run a job that asks for this, one line per reason; empty if it can."""
     if asked.partition is None:
         names = [partition.name for partition in known.values() if partition.is_default]
     else:
-        names = asked.partition.split(",")  # sbatch takes several, of which one must do
+        names = asked.partition.split(",")  # sbatch accepts several, of which one must fit
     if unknown := [name for name in names if name not in known]:
         return [f"partition = {unknown[0]!r}: no such partition; allowed: {', '.join(known)}"]
     reasons = [list(_reasons(asked, known[name])) for name in names]
@@ -121,7 +117,7 @@ def _reasons(asked: Resources, partition: Partition) -> Iterator[str]:
     fitting = sum(kind.count for kind in partition.nodes if kind.fit(asked))
     if not too_much and asked.nodes > fitting:
         yield f"nodes = {asked.nodes}: {where} has {fitting} of such nodes"
-    if asked.qos is None:  # a quality of service may lift what follows
+    if asked.qos is None:  # a quality of service may lift these limits
         if asked.nodes > partition.max_nodes:
             yield f"nodes = {asked.nodes}: {where} gives a job at most {partition.max_nodes:g}"
         if asked.time > partition.max_minutes:
@@ -134,8 +130,8 @@ def _number(text: str) -> int:
 
 def _gpus(gres: str) -> int:
     """GPUs in 'gpu:a100:4(S:0-1),gpu:2,shard:8'."""
-    found = re.findall(r"(?:^|,)gpu(?::[^,:()]*[^,:()\d][^,:()]*)?(?::(\d+))?(?=[,(]|$)", gres)
-    return sum(int(count or 1) for count in found)
+    counts = re.findall(r"(?:^|,)gpu(?::[^,:()]*[^,:()\d][^,:()]*)?(?::(\d+))?(?=[,(]|$)", gres)
+    return sum(int(count or 1) for count in counts)
 
 
 def _minutes(text: str) -> float:

@@ -1,7 +1,7 @@
 """slurm/cluster.yaml: what each stage asks SLURM for.
 
 `defaults` hold for all stages and `stages.<name>` for one. A profile, chosen with D2IT_PROFILE, has the same two, which
-come after those, key by key: defaults < stages.<name> < profile's defaults < profile's stages.<name>.
+override those, key by key: defaults < stages.<name> < profile's defaults < profile's stages.<name>.
 """
 
 import re
@@ -50,13 +50,13 @@ class Resources(_Strict):
     partition: str | None = Field(None, description="SLURM partition; the cluster's own default if null")
     nodes: int = Field(1, ge=1, description="nodes")
     gpus_per_node: int = Field(
-        0, ge=0, description="GPUs a node; for GPUs of one type add sbatch: {gpus_per_node: a100:4}"
+        0, ge=0, description="GPUs per node; for GPUs of one type add sbatch: {gpus_per_node: a100:4}"
     )
     tasks_per_node: int = Field(
-        1, ge=1, description="ranks a node, processes that share the stage's work; if null one a GPU, at least one"
+        1, ge=1, description="ranks per node, processes that share the stage's work; if null one per GPU, at least one"
     )
-    cpus_per_task: int = Field(1, ge=1, description="CPU cores a rank")
-    mem_gb: float = Field(8, gt=0, description="memory a node, GiB")
+    cpus_per_task: int = Field(1, ge=1, description="CPU cores per rank")
+    mem_gb: float = Field(8, gt=0, description="memory per node, GiB")
     signal_delay_s: int = Field(
         120,
         ge=1,
@@ -81,7 +81,7 @@ class Resources(_Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_rank_a_gpu(cls, values: dict[str, Any]) -> dict[str, Any]:
+    def _one_rank_per_gpu(cls, values: dict[str, Any]) -> dict[str, Any]:
         gpus = values.get("gpus_per_node", 0)
         ranks = max(1, gpus) if isinstance(gpus, int) else 1
         return values if values.get("tasks_per_node") is not None else values | {"tasks_per_node": ranks}
@@ -104,7 +104,7 @@ class Resources(_Strict):
 
     @field_validator("sbatch")
     @classmethod
-    def _leaves_ours_alone(cls, value: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+    def _not_set_elsewhere(cls, value: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
         for key in value:
             name = key.replace("-", "_")
             if name in _OWN_KEY:
@@ -124,7 +124,7 @@ class _File(_Layer):
 
 
 def load_resources(path: Path, stages: Collection[str], profile: str | None = None) -> dict[str, Resources]:
-    """Read and check the file: the resources of each of `stages`, in all profiles, so that a mistake shows at once.
+    """Read the file, and check the resources of each of `stages` in all profiles, so that a mistake shows at once.
 
     `profile`: None or '' for none.
 
@@ -135,13 +135,12 @@ def load_resources(path: Path, stages: Collection[str], profile: str | None = No
     if profile and profile not in file.profiles:
         allowed = ", ".join(file.profiles) or "none, as the file has no profiles"
         raise StageError(f"D2IT_PROFILE = {profile!r}: no such profile in {path}; allowed: {allowed}")
-    found, wrong = _resolve(file, "", stages)
-    chosen = found
+    chosen, wrong = _resolve(file, "", stages)
     for name in file.profiles:
-        found, lines = _resolve(file, name, stages)
+        resources, lines = _resolve(file, name, stages)
         if name == profile:
-            chosen = found
-        # what is wrong without the profile is said once
+            chosen = resources
+        # what is wrong without the profile too is reported once
         wrong += [
             line if line.startswith("profiles.") else f"{line} (in profile {name})"
             for line in lines
@@ -171,7 +170,7 @@ def _read(path: Path) -> _File:
 
 
 def _resolve(file: _File, profile: str, stages: Collection[str]) -> tuple[dict[str, Resources], list[str]]:
-    """The resources of each stage in a profile ('': in none), and a line for each mistake."""
+    """The resources of each stage in a profile ('': in none), and one line per mistake."""
     layers = {"": file} | ({f"profiles.{profile}.": file.profiles[profile]} if profile else {})
     wrong = [
         f"{prefix}stages.{name}: unknown stage; allowed: {', '.join(stages)}"
@@ -179,24 +178,24 @@ def _resolve(file: _File, profile: str, stages: Collection[str]) -> tuple[dict[s
         for name in layer.stages
         if name not in stages
     ]
-    found: dict[str, Resources] = {}
+    resources: dict[str, Resources] = {}
     for name in stages:
         parts: dict[str, Mapping[str, Any]] = {}
         for prefix, layer in layers.items():
             parts |= {f"{prefix}defaults": layer.defaults, f"{prefix}stages.{name}": layer.stages.get(name, {})}
         merged = {key: value for part in parts.values() for key, value in part.items()}
         try:
-            found[name] = Resources.model_validate(merged)
+            resources[name] = Resources.model_validate(merged)
         except ValidationError as error:
             wrong += _lines(error, parts)
             continue
-        if name in ONE_RANK and found[name].world_size > 1:
-            wrong.append(f"stages.{name}: nodes * tasks_per_node = {found[name].world_size}: must be 1 for this stage")
-    return found, wrong
+        if name in ONE_RANK and (ranks := resources[name].world_size) > 1:
+            wrong.append(f"stages.{name}: nodes * tasks_per_node = {ranks}: must be 1 for this stage")
+    return resources, wrong
 
 
 def _lines(error: ValidationError, parts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """One line a wrong key, named by the last of `parts` that holds it."""
+    """One line per wrong key, named by the last of `parts` that holds it."""
     for one in error.errors():
         holders = [part for part, values in parts.items() if one["loc"][0] in values]
         key = ".".join(map(str, one["loc"]))

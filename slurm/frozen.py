@@ -1,4 +1,4 @@
-"""A job's own workspace: code, params and inputs as they are now, so that editing files changes no waiting job."""
+"""A job's own workspace: a copy of code, params and inputs, so that editing files changes no waiting job."""
 
 import contextlib
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 from pipeline.dag import Definition
 from pipeline.packages import IN_A_JOB
 
-CODE = Path(__file__).parents[1]  # the code that this launcher runs, which is the workspace's
+CODE = Path(__file__).parents[1]  # the running code, which is the workspace's
 SETTINGS = ("params.yaml", "dvc.yaml", "dvc.lock")
 
 
 def freeze(workspace: Path, tree: Path, stage: Definition) -> None:
     """Fill the new folder `tree`: code and settings are copied, inputs and persistent outputs are linked.
 
-    A hard link keeps what it names: DVC replaces an output by removing it, never by writing into it.
+    A hard link keeps the old content: DVC replaces an output by removing it, never by writing into it.
     """
     for package in IN_A_JOB:
         shutil.copytree(CODE / package, tree / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
@@ -28,9 +28,9 @@ def freeze(workspace: Path, tree: Path, stage: Definition) -> None:
 
 
 def deliver_outputs(tree: Path, workspace: Path, name: str) -> None:
-    """Put the outputs of stage `name` from a job's tree into a workspace: all of them, or none."""
+    """Put the outputs of stage `name` from a job's tree into a workspace: the whole folder, or nothing."""
     outputs = workspace / "outputs"
-    part, old = outputs / f".{name}.part", outputs / f".{name}.old"
+    part, old = outputs / f".{name}.part", outputs / f".{name}.old"  # a folder cannot take the place of another
     for left in (part, old):
         shutil.rmtree(left, ignore_errors=True)
     _link(tree / "outputs" / name, part)

@@ -1,4 +1,4 @@
-"""From a stage's name to its outputs: check, find its job or submit one, wait, deliver."""
+"""From a stage's name to its outputs: check, look up its job or submit one, wait, deliver."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from pipeline.key import stage_key
 from pipeline.root import find_root
 from slurm import local, sbatch
 from slurm.capabilities import refuse_impossible
-from slurm.cluster import Resources, load_resources
+from slurm.cluster import ONE_RANK, Resources, load_resources
 from slurm.frozen import deliver_outputs, freeze
 from slurm.interrupt import Interrupt
 from slurm.job import Job
@@ -24,18 +24,18 @@ from slurm.target import Target, find_target
 from slurm.wait import wait
 
 CLUSTER = Path(__file__).with_name("cluster.yaml")
-TAIL_BYTES = 2000  # of the log of a job that somebody has waited for before
-EXPERIMENT = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")  # set by DVC for a stage; the job knows its experiment by them
+TAIL_BYTES = 2000  # shown of the log of a job that ran already
+EXPERIMENT = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")  # set by DVC for a stage; they name the job's experiment
 
 
 def launch(stage: str) -> int:
-    """Run a stage of dvc.yaml wherever it is to run, and put its outputs into the current folder, the workspace.
+    """Run a stage of dvc.yaml on its target, and put its outputs into the current folder, the workspace.
 
     Returns:
         The job's exit code; 128 + n where signal n ended the waiting.
 
     Raises:
-        ParamsError, StageError: something is wrong that can be seen before the job starts.
+        ParamsError, StageError: a mistake that shows before the job starts.
     """
     definition(stage)
     params, target, root = load_params(), find_target(), find_root()
@@ -50,9 +50,16 @@ def launch(stage: str) -> int:
     sweep(root)
     with Interrupt() as interrupt, entry.waiting() as waiter:
         with entry.lock():
-            found = _find(entry)
-            job = found or _submit(entry, target, resources)
-        code = wait(job, stage, entry.files, interrupt, waiter.is_last, _seen(entry, found))
+            existing = _find_job(entry)
+            job = existing or _submit(entry, target, resources)
+        code = wait(
+            job,
+            label=stage,
+            files=entry.files,
+            interrupt=interrupt,
+            is_last=waiter.is_last,
+            skip=_shown_bytes(entry, existing),
+        )
         if code is None:
             return 128 + interrupt.number
         with entry.lock():
@@ -63,37 +70,38 @@ def launch(stage: str) -> int:
     return code
 
 
-def _seen(entry: Entry, found: Job | None) -> int:
-    """Bytes of the log of a job that was there already which need not be shown again."""
-    log = entry.files.log(found.id) if found else None
+def _shown_bytes(entry: Entry, existing: Job | None) -> int:
+    """Bytes of the log of a job that ran already which need not be shown again."""
+    log = entry.files.log(existing.id) if existing else None
     return max(0, log.stat().st_size - TAIL_BYTES) if log and log.exists() else 0
 
 
 def _resources(stage: str, params: Params, target: Target) -> Resources:
-    """What the stage's job gets, checked as far as it can be before it is submitted."""
+    """What the stage's job gets, checked as far as is possible before it is submitted."""
     if target == "slurm":
-        found = load_resources(CLUSTER, definitions(), os.environ.get("D2IT_PROFILE"))[stage]
-        where = f"slurm/cluster.yaml: {stage}: nodes * tasks_per_node"
+        resources = load_resources(CLUSTER, definitions(), os.environ.get("D2IT_PROFILE"))[stage]
+        origin = f"slurm/cluster.yaml: {stage}: nodes * tasks_per_node"
     else:
-        found, where = Resources(tasks_per_node=local.ranks_asked() if stage != "prepare" else 1), "D2IT_RANKS"
+        resources = Resources(tasks_per_node=1 if stage in ONE_RANK else local.ranks_requested())
+        origin = "D2IT_RANKS"
     section = {
         "train_dvae": params.dvae,
         "train_grain": params.grain_transformer,
         "train_content": params.content_transformer,
     }.get(stage)
-    if section is not None and section.batch_size // section.micro_batch % found.world_size:
+    if section is not None and section.batch_size // section.micro_batch % resources.world_size:
         raise StageError(
-            f"{where} = {found.world_size}: cannot share out the {section.batch_size // section.micro_batch} "
+            f"{origin} = {resources.world_size}: cannot share out the {section.batch_size // section.micro_batch} "
             f"micro-batches of a step (batch_size {section.batch_size} / micro_batch {section.micro_batch}): "
             "must divide them"
         )
     if target == "slurm":
-        refuse_impossible(stage, found)
-    return found
+        refuse_impossible(stage, resources)
+    return resources
 
 
-def _find(entry: Entry) -> Job | None:
-    """The job that is queued or runs for this entry, or has ended well; whatever else is there is cleared away."""
+def _find_job(entry: Entry) -> Job | None:
+    """The job that is queued or runs for this entry, or has succeeded; any other is cleared away."""
     record = entry.recall()
     job: Job | None
     if record is None:
@@ -101,7 +109,7 @@ def _find(entry: Entry) -> Job | None:
     else:
         job = local.attach(entry, record) if record["target"] == "local" else sbatch.attach(entry, record)
     if job is not None:
-        code = job.settle()
+        code = job.poll_now()
         if code is None:
             print(f"{entry.stage}: waiting for job {job.id}, {job.state}; log {entry.files.log(job.id)}", flush=True)
             return job

@@ -1,8 +1,8 @@
-"""The ledger: which stage has a job, so that the same stage asked for again finds it instead of submitting another.
+"""The ledger: which stage has a job, so that a second launcher of the same stage waits for it instead of submitting.
 
 An entry is a folder `.d2it/jobs/<stage>-<key>/` at the repository's real root, also for an experiment that runs in a
-temporary copy. The key is a hash of the stage's params, code and inputs (stages/key.py): different experiments never
-share an entry, equal stages of different experiments do. An entry lives until its result is delivered.
+temporary copy. The key is a hash of the stage's params, code and inputs (pipeline/key.py): different stages never share
+an entry, equal stages of different experiments do. An entry exists until its result is delivered.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from pipeline.lock import locked
 from slurm.job import Files
 
 LOCK_SECONDS = 600.0  # another launcher may be copying a large result
-FORGET_DAYS = 30.0  # entries of jobs that ended, and that nobody has asked for since
+FORGET_DAYS = 30.0  # until an entry is removed for which no launcher has come back
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Entry:
 
     @property
     def folder(self) -> Path:
-        """All of the entry."""
+        """The entry."""
         return self.root / ".d2it" / "jobs" / self.name
 
     @property
@@ -49,12 +49,12 @@ class Entry:
 
     @property
     def files(self) -> Files:
-        """What the job keeps here for its launchers; the logs outlive the entry."""
+        """The job's files for its launchers; the logs outlive the entry."""
         return Files(self.folder, self.root / ".d2it" / "logs" / self.name)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold while looking for the job, submitting it or delivering its result: one launcher at a time.
+        """Hold while looking up the job, submitting it or delivering its result: one launcher at a time.
 
         Raises:
             StageError: another launcher holds it for ten minutes.
@@ -66,20 +66,21 @@ class Entry:
 
     @contextmanager
     def waiting(self) -> Iterator["Waiter"]:
-        """Count as somebody who waits for this job."""
+        """Count as one of the launchers that wait for this job."""
         path = self.root / ".d2it" / "locks" / f"{self.name}.waiters"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+") as file:  # a shared lock, which filelock has not, needs a file that can be read (NFSv4)
+        # pipeline/lock.py has no shared locks; on NFSv4 they need a file that can be read
+        with path.open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield Waiter(file)
 
     def record(self, job: dict[str, Any]) -> None:
-        """Remember the submitted job; JSON, written whole or not at all."""
+        """Store the submitted job."""
         submitted = job | {"submitted": time.strftime("%Y-%m-%d %H:%M:%S")}
         write_text(self.folder / "submitted.json", json.dumps(submitted))
 
     def recall(self) -> dict[str, Any] | None:
-        """What `record` wrote, None if there is nothing."""
+        """What `record` stored, None if there is nothing."""
         try:
             job: dict[str, Any] = json.loads((self.folder / "submitted.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -87,22 +88,22 @@ class Entry:
         return job
 
     def clear(self) -> None:
-        """Forget the job and all that it left but logs and checkpoints."""
+        """Remove all of the job but its logs and checkpoints."""
         if self.folder.exists():
             gone = self.folder.with_name(f"{self.name}.gone-{time.time_ns()}")
-            self.folder.rename(gone)  # never half an entry, also if this process is killed here
+            self.folder.rename(gone)  # never half an entry, even if this process is killed here
             shutil.rmtree(gone, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class Waiter:
-    """One who waits for a job."""
+    """A launcher that waits for a job."""
 
     file: IO[str]
 
     def is_last(self) -> bool:
-        """Whether nobody else waits for the same job."""
-        try:
+        """Whether no other launcher waits for the same job."""
+        try:  # turns the shared lock into an exclusive one, without waiting
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
@@ -110,7 +111,7 @@ class Waiter:
 
 
 def sweep(root: Path) -> None:
-    """Remove what launchers that were killed left half removed, and entries that nobody asked for in 30 days."""
+    """Remove entries that killed launchers left half removed, and those older than 30 days."""
     limit = time.time() - 86400 * FORGET_DAYS
     for folder in (root / ".d2it" / "jobs").glob("*"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Jobs on this machine: a process a rank, each in a session of its own, so that they outlive their launcher."""
+"""Jobs on this machine: one process per rank, each in a session of its own, so that they outlive their launcher."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ from slurm.cluster import Resources
 from slurm.job import Files
 from slurm.ledger import Entry
 
-PATIENCE_SECONDS = 60.0  # between asking a job to stop and killing it: it saves, and tells MLflow
+PATIENCE_SECONDS = 60.0  # between asking a job to stop and killing it: it saves, and ends its run in MLflow
 
 
-def ranks_asked() -> int:
-    """D2IT_RANKS: how many processes a stage runs in on this machine.
+def ranks_requested() -> int:
+    """D2IT_RANKS: the number of processes of a stage on this machine.
 
     Raises:
         StageError: it is no positive number.
@@ -34,14 +34,14 @@ def ranks_asked() -> int:
 
 @dataclass
 class LocalJob:
-    """A job whose ranks are processes of this machine: children of this one, or left by a launcher that is gone."""
+    """A job whose ranks are processes of this machine: children of this one, or of another launcher."""
 
     id: str
     files: Files
-    ranks: list[tuple[int, float]]  # process id, and when it began, by which another one with the same id is told apart
+    ranks: list[tuple[int, float]]  # process id and start time: a process id alone is used again
     state: str = "running"
     _ended: int | None = None  # exit code of the first rank that failed
-    _asked: float = float("inf")  # when the others were asked to end for it
+    _stopped_at: float = float("inf")  # when the other ranks were asked to end because of it
 
     def record(self) -> dict[str, Any]:
         """As in `slurm.job.Job`."""
@@ -50,19 +50,20 @@ class LocalJob:
     def poll(self) -> int | None:
         """As in `slurm.job.Job`."""
         alive = self._alive()
-        if self._ended and alive:  # the rest of a job that has lost a rank
-            self._asked = min(self._asked, time.monotonic())
-            self._signal(signal.SIGTERM if time.monotonic() - self._asked < PATIENCE_SECONDS else signal.SIGKILL)
+        if self._ended and alive:  # the other ranks of a job that has lost one
+            self._stopped_at = min(self._stopped_at, time.monotonic())
+            patient = time.monotonic() - self._stopped_at < PATIENCE_SECONDS
+            self._signal(signal.SIGTERM if patient else signal.SIGKILL)
         if alive:
             return None
-        left = self.files.ended()
-        code = left if left is not None else self._ended or 128 + signal.SIGKILL
+        written = self.files.ended()
+        code = written if written is not None else self._ended or 128 + signal.SIGKILL
         if code:
             self.state = "ended"
-            self._signal(signal.SIGKILL)  # what killed ranks had started
+            self._signal(signal.SIGKILL)  # processes that the ranks had started
         return code
 
-    def settle(self) -> int | None:
+    def poll_now(self) -> int | None:
         """As in `slurm.job.Job`."""
         return self.poll()
 
@@ -73,12 +74,12 @@ class LocalJob:
         with contextlib.suppress(KeyboardInterrupt):
             while self._alive() and time.monotonic() < deadline:
                 time.sleep(0.1)
-        self._signal(signal.SIGKILL)  # also what the job itself has started
+        self._signal(signal.SIGKILL)  # also processes that the ranks have started
         while self._alive() and time.monotonic() < deadline + PATIENCE_SECONDS:
             time.sleep(0.1)
 
     def _alive(self) -> bool:
-        alive = [self._is_alive(pid, began) for pid, began in self.ranks]  # of all, so that each child is reaped
+        alive = [self._is_alive(pid, began) for pid, began in self.ranks]  # all of them: each child must be reaped
         return any(alive)
 
     def _is_alive(self, pid: int, began: float) -> bool:
@@ -88,7 +89,7 @@ class LocalJob:
                 code = os.waitstatus_to_exitcode(status)
                 self._ended = self._ended or (code if code >= 0 else 128 - code)
             return not done
-        except ChildProcessError:  # another launcher's, or reaped
+        except ChildProcessError:  # of another launcher, or reaped
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(pid)
                 return abs(process.create_time() - began) < 1 and process.status() != psutil.STATUS_ZOMBIE
@@ -122,11 +123,11 @@ def submit(entry: Entry, resources: Resources) -> LocalJob:
 
 
 def attach(entry: Entry, record: dict[str, Any]) -> LocalJob:
-    """The job that another launcher has started."""
+    """The job that another launcher has started, from its record."""
     return LocalJob(record["id"], entry.files, [(pid, began) for pid, began in record["ranks"]])
 
 
 def _environment(job_id: str, rank: int, size: int) -> dict[str, str]:
-    """By which submitit's JobEnvironment knows a rank."""
+    """What submitit's JobEnvironment reads on a rank."""
     names = {"JOB_ID": job_id, "NTASKS": size, "GLOBALID": rank, "LOCALID": rank, "JOB_NUM_NODES": 1, "NODEID": 0}
     return {"SUBMITIT_EXECUTOR": "local"} | {f"SUBMITIT_LOCAL_{name}": str(value) for name, value in names.items()}

@@ -8,7 +8,7 @@ _BLOCK = 1 << 20
 
 
 class Follower:
-    """Passes on the lines of a growing file, and remembers the last ones."""
+    """Passes on the lines of a growing file, and keeps the last ones."""
 
     def __init__(self, path: Path, show: Callable[[str], None], remember: int = 12, skip: int = 0) -> None:
         """`path` may not exist yet; `show` gets each line, without its end, from byte `skip` on."""
@@ -18,7 +18,7 @@ class Follower:
         self.last: deque[str] = deque(maxlen=remember)
 
     def pump(self, end: bool = False) -> None:
-        """Show all whole lines that have come since; at the `end` of the job also a line without an end."""
+        """Show all new whole lines; at the `end` of the job also a last line without a line end."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read)

@@ -1,4 +1,4 @@
-"""SLURM's queue, asked once in five seconds however many launchers of a repository wait."""
+"""SLURM's queue, queried once in five seconds however many launchers of a repository wait."""
 
 import fcntl
 import getpass
@@ -12,13 +12,13 @@ from pathlib import Path
 from d2it.files import write_text
 
 ASK_SECONDS = 5.0
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 30.0
 _FORMAT = "%i|%T|%r|%N|%Z"
 
 
 @dataclass(frozen=True)
 class Queued:
-    """One job, also one that has ended in the last minutes."""
+    """A job, which may have ended in the last minutes."""
 
     state: str  # RUNNING, PENDING, COMPLETED, ...
     reason: str
@@ -36,8 +36,7 @@ class Answer:
 
 def ask() -> Answer:
     """Ask the controller now."""
-    command = ["squeue", "--user", getpass.getuser(), "--states=all", "--noheader", f"--format={_FORMAT}"]
-    done = call(*command)
+    done = call("squeue", "--user", getpass.getuser(), "--states=all", "--noheader", f"--format={_FORMAT}")
     if done is None or done.returncode:
         return Answer(time.time(), None)
     jobs = {}
@@ -47,22 +46,22 @@ def ask() -> Answer:
     return Answer(time.time(), jobs)
 
 
-def look(root: Path) -> Answer:
-    """The newest answer that any launcher of this repository got; asks if it is old and nobody else does so."""
+def newest_answer(root: Path) -> Answer:
+    """The newest answer that any launcher of this repository got; asks if it is old and no other launcher does."""
     path = root / ".d2it" / "queue.json"
-    found = _read(path)
-    if time.time() - found.time < ASK_SECONDS:
-        return found
+    answer = _read(path)
+    if time.time() - answer.time < ASK_SECONDS:
+        return answer
     with path.with_suffix(".lock").open("w") as lock:
-        try:
+        try:  # without pipeline/lock.py: a lock that another launcher holds is no error and is not waited for
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return found
-        found = _read(path)
-        if time.time() - found.time >= ASK_SECONDS:
-            found = ask()
-            write_text(path, json.dumps(asdict(found)))
-    return found
+            return answer
+        answer = _read(path)
+        if time.time() - answer.time >= ASK_SECONDS:
+            answer = ask()
+            write_text(path, json.dumps(asdict(answer)))
+    return answer
 
 
 def _read(path: Path) -> Answer:
@@ -73,9 +72,9 @@ def _read(path: Path) -> Answer:
     return Answer(0, None)
 
 
-def call(*command: str) -> "subprocess.CompletedProcess[str] | None":
-    """Run one of SLURM's programs; None if it did not answer in half a minute."""
+def call(*command: str, seconds: float = TIMEOUT_SECONDS) -> "subprocess.CompletedProcess[str] | None":
+    """Run one of SLURM's programs; None if it does not exist, or does not answer within `seconds`."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except (OSError, subprocess.TimeoutExpired):
         return None

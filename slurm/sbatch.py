@@ -1,4 +1,4 @@
-"""Jobs on a SLURM cluster: submitted through submitit, watched in SLURM's queue, which needs no accounting."""
+"""Jobs on a SLURM cluster: submitted through submitit, watched in SLURM's queue, so that no accounting is needed."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ from pipeline.errors import StageError
 from slurm.cluster import Resources
 from slurm.job import Files
 from slurm.ledger import Entry
-from slurm.queue import Queued, ask, call, look
+from slurm.queue import Queued, ask, call, newest_answer
 
 GRACE_SECONDS = 10.0  # for a file written on a node to show up here
-AWAY_SECONDS = 3600.0  # without an answer, before the launcher gives up; the job may go on
+AWAY_SECONDS = 3600.0  # without an answer of SLURM, before the launcher gives up; the job may go on
 SAVE_SECONDS = 300.0  # between asking a job to stop and cancelling it
-STOP_SECONDS = 120.0  # for a cancelled job to be gone
+STOP_SECONDS = 120.0  # for a cancelled job to end
 _WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
 _ALIVE = (*_WAITING, "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING")
 # srun of SLURM 22.05 does not see sbatch's cpus-per-task
@@ -36,9 +36,9 @@ class SlurmJob:
     root: Path
     files: Files
     state: str = "PENDING"
-    _since: float = 0.0  # answers before are no news of this job
-    _answered: float = float("inf")  # when SLURM last said something
-    _ended: float = float("inf")  # when SLURM was first heard to say that the job is over
+    _since: float = 0.0  # older answers do not know this job
+    _answered: float = float("inf")  # when SLURM last answered
+    _ended: float = float("inf")  # when an answer first showed that the job is over
 
     def record(self) -> dict[str, Any]:
         """As in `slurm.job.Job`."""
@@ -50,19 +50,19 @@ class SlurmJob:
         Raises:
             StageError: SLURM has not answered for an hour.
         """
-        answer = look(self.root)
+        answer = newest_answer(self.root)
         if answer.time >= self._since:
-            self._hear(answer.jobs)
+            self._update(answer.jobs)
         return self._code()
 
-    def settle(self) -> int | None:
+    def poll_now(self) -> int | None:
         """As in `slurm.job.Job`."""
-        self._hear(ask().jobs)
+        self._update(ask().jobs)
         while self._ended < float("inf") and self._code() is None:
             time.sleep(0.2)
         return self._code()
 
-    def _hear(self, jobs: dict[str, Queued] | None) -> None:
+    def _update(self, jobs: dict[str, Queued] | None) -> None:
         now = time.monotonic()
         if jobs is None:
             self._answered = min(self._answered, now)
@@ -83,9 +83,9 @@ class SlurmJob:
             self._ended = min(self._ended, now)
 
     def _code(self) -> int | None:
-        left = self.files.ended()
-        if left is not None and (self._ended < float("inf") or left == 0):
-            return left
+        written = self.files.ended()
+        if written is not None and (self._ended < float("inf") or written == 0):
+            return written
         if time.monotonic() - self._ended < GRACE_SECONDS:
             return None
         return _exit_code(self.id) if self._ended < float("inf") else None
@@ -101,7 +101,7 @@ class SlurmJob:
         deadline = time.monotonic() + seconds
         with contextlib.suppress(KeyboardInterrupt):
             while time.monotonic() < deadline:
-                self._hear(ask().jobs)
+                self._update(ask().jobs)
                 if self._ended < float("inf"):
                     return True
                 time.sleep(1.0)
@@ -109,15 +109,15 @@ class SlurmJob:
 
 
 def _exit_code(job_id: str) -> int:
-    """What SLURM knows of a job that left no exit code: 128 + n after signal n, 1 if it knows nothing."""
+    """Exit code by SLURM of a job that wrote none: 128 + n after signal n, 1 if SLURM does not know."""
     done = call("scontrol", "show", "job", "--oneliner", job_id)
-    found = re.search(r"\bExitCode=(\d+):(\d+)", done.stdout if done else "")
-    status, number = map(int, found.groups()) if found else (0, 0)
+    match = re.search(r"\bExitCode=(\d+):(\d+)", done.stdout if done else "")
+    status, number = map(int, match.groups()) if match else (0, 0)
     return 128 + number if number else status or 1
 
 
 class _Executor(submitit.SlurmExecutor):
-    """submitit's executor, which runs slurm/worker.py instead of a pickled function."""
+    """submitit's executor, made to run slurm/worker.py instead of a pickled function."""
 
     def __init__(self, files: Files) -> None:
         super().__init__(files.logs)
@@ -134,7 +134,7 @@ def submit(entry: Entry, resources: Resources) -> SlurmJob:
     """Queue the entry's job.
 
     Raises:
-        StageError: sbatch refuses; the message holds its own words.
+        StageError: sbatch refuses; the message holds its error.
     """
     files = entry.files
     executor = _Executor(files)
@@ -160,12 +160,12 @@ def submit(entry: Entry, resources: Resources) -> SlurmJob:
 
 
 def attach(entry: Entry, record: dict[str, Any]) -> SlurmJob:
-    """The job that another launcher has submitted."""
+    """The job that another launcher has submitted, from its record."""
     return SlurmJob(record["id"], entry.root, entry.files)
 
 
 def find_lost(entry: Entry) -> SlurmJob | None:
-    """The job of a launcher that was killed between sbatch and noting its id: it works in the entry's tree."""
+    """The job of a launcher that was killed between sbatch and recording its id: it works in the entry's tree."""
     for job_id, job in (ask().jobs or {}).items():
         if job.folder == str(entry.tree) and job.state in _ALIVE:
             return SlurmJob(job_id, entry.root, entry.files)
@@ -174,13 +174,13 @@ def find_lost(entry: Entry) -> SlurmJob | None:
 
 def _additional(entry: Entry, resources: Resources) -> dict[str, str | int | bool]:
     named = {name: getattr(resources, name) for name in ("partition", "account", "qos", "constraint", "gpus_per_node")}
-    ours: dict[str, str | int | bool] = {"requeue": True, "chdir": str(entry.tree)}
-    return ours | {name: value for name, value in named.items() if value} | resources.sbatch
+    always: dict[str, str | int | bool] = {"requeue": True, "chdir": str(entry.tree)}
+    return always | {name: value for name, value in named.items() if value} | resources.sbatch
 
 
 @contextlib.contextmanager
 def _clean_environment() -> Iterator[None]:
-    """Without the SLURM_* variables of a job that this launcher may run in: they would bind the new job too."""
+    """Without the SLURM_* variables of a job that this launcher may run in: they would apply to the new job too."""
     dropped = {name: os.environ.pop(name) for name in list(os.environ) if re.match("SLURM_(?!CONF$)", name)}
     try:
         yield
@@ -189,6 +189,6 @@ def _clean_environment() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """sbatch's own words of a failed call, in one line."""
-    said = [line for line in str(error).splitlines() if line.startswith("sbatch: error:")]
-    return " ".join(line.removeprefix("sbatch: error:").strip() for line in said) or " ".join(str(error).split())
+    """sbatch's error message of a failed call, in one line."""
+    lines = [line for line in str(error).splitlines() if line.startswith("sbatch: error:")]
+    return " ".join(line.removeprefix("sbatch: error:").strip() for line in lines) or " ".join(str(error).split())

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import StageError
+from slurm.queue import call
 
 Target = Literal["slurm", "local", "inline"]
 _TARGETS: tuple[Target, ...] = ("slurm", "local", "inline")
@@ -15,7 +15,7 @@ _PING_SECONDS = 5
 
 
 def find_target() -> Target:
-    """What D2IT_CLUSTER says; without it 'slurm' where SLURM answers, else 'local'.
+    """The value of D2IT_CLUSTER; without it 'slurm' where SLURM answers, else 'local'.
 
     Raises:
         StageError: D2IT_CLUSTER is something else, or asks for a SLURM that is not installed or configured.
@@ -33,15 +33,8 @@ def find_target() -> Target:
         raise StageError(f"D2IT_CLUSTER = {asked!r}: must be {', '.join(_TARGETS)}, or unset")
     if not has_sbatch:
         return "local"
-    if _slurm_answers():
+    ping = call("scontrol", "ping", seconds=_PING_SECONDS)
+    if ping and ping.returncode == 0 and " UP" in ping.stdout:
         return "slurm"
     print("sbatch is installed, but SLURM does not answer (scontrol ping): running on this machine", file=sys.stderr)
     return "local"
-
-
-def _slurm_answers() -> bool:
-    try:
-        ping = subprocess.run(["scontrol", "ping"], capture_output=True, text=True, timeout=_PING_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return ping.returncode == 0 and " UP" in ping.stdout

@@ -1,7 +1,7 @@
-"""What runs inside a job, once a rank: `python -m slurm.worker <job's folder> <folder of its logs>`.
+"""What runs inside a job, once per rank: `python -m slurm.worker <job's folder> <folder of its logs>`.
 
 A rank that is asked to end lets its stage save first. At the time limit (USR2, which SLURM sends some time before) the
-job then requeues itself and goes on from its checkpoint. After TERM it just ends: SLURM itself requeues a job that it
+job then requeues itself and goes on from its checkpoint. After TERM it only ends: SLURM itself requeues a job that it
 preempts or whose node fails.
 """
 
@@ -31,10 +31,10 @@ def main(folder: Path, logs: Path) -> int:
     rank, attempt = environment.global_rank, int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     order = json.loads(files.order.read_text(encoding="utf-8"))
     os.environ.update(order["environment"])
-    stop, came, began = Stop(), set[int](), time.time()
+    stop, received, began = Stop(), set[int](), time.time()
 
     def ask(number: int, _: object) -> None:
-        came.add(number)
+        received.add(number)
         stop.ask(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
@@ -47,27 +47,29 @@ def main(folder: Path, logs: Path) -> int:
         print(f"{order['stage']}: begins on {environment.hostname}{ranks}{again}", flush=True)
     _fence(files.attempt, attempt)
     try:
-        _run(order, files, environment, attempt, stop)
+        _run(order, files=files, environment=environment, attempt=attempt, stop=stop)
         code = 0
     except Stopped as stopped:
         print(f"stopped by {signal.Signals(stopped.number).name}", file=sys.stderr, flush=True)
-        if stopped.number != signal.SIGUSR2 or signal.SIGTERM in came:  # preempted, SLURM sends both
-            return 128 + signal.SIGTERM  # not the job's last word: SLURM may requeue it
+        if stopped.number != signal.SIGUSR2 or signal.SIGTERM in received:  # preempted, SLURM sends both
+            return 128 + signal.SIGTERM  # no failure of the job yet: SLURM may requeue it
         code = _requeue(order, environment.job_id, rank, began)
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         code = 2
     except BaseException:
-        _failed(files, rank, 1)
+        _record_failure(files, rank, 1)
         raise
     if code:
-        _failed(files, rank, code)
+        _record_failure(files, rank, code)
     elif rank == 0:
         files.exit_code.write_text("0")
     return code
 
 
-def _run(order: dict[str, Any], files: Files, environment: submitit.JobEnvironment, attempt: int, stop: Stop) -> None:
+def _run(
+    order: dict[str, Any], *, files: Files, environment: submitit.JobEnvironment, attempt: int, stop: Stop
+) -> None:
     """Run the stage as one of the job's ranks; torch is imported here, not by the launcher."""
     import torch
 
@@ -104,8 +106,8 @@ def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int
     return 128 + signal.SIGUSR2
 
 
-def _failed(files: Files, rank: int, code: int) -> None:
-    """Say so, for whoever waits: which rank, and the job's exit code."""
+def _record_failure(files: Files, rank: int, code: int) -> None:
+    """Write which rank failed, and the job's exit code, for the launchers that wait."""
     with files.failures.open("a") as file:
         file.write(f"{rank} {code}\n")
     if not files.exit_code.exists():
@@ -113,7 +115,7 @@ def _failed(files: Files, rank: int, code: int) -> None:
 
 
 def _fence(path: Path, attempt: int) -> None:
-    """End this process once SLURM has started the job elsewhere, as after a node was cut off: never two at work."""
+    """End this process once SLURM has started the job elsewhere, as after a node was cut off: only one may run."""
 
     def watch() -> None:
         while True:
@@ -121,7 +123,7 @@ def _fence(path: Path, attempt: int) -> None:
             try:
                 newest = int(path.read_text() or attempt)
             except FileNotFoundError:
-                os._exit(0)  # the launcher has its result, or has given it up
+                os._exit(0)  # the launcher has the result, or has given the job up
             if newest > attempt:
                 print("SLURM has started this job elsewhere: ending", file=sys.stderr, flush=True)
                 os._exit(1)
@@ -133,4 +135,4 @@ if __name__ == "__main__":
     code = main(Path(sys.argv[1]), Path(sys.argv[2]))
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # all is written; Python would take PyTorch and MLflow apart for 2 s
+    os._exit(code)  # everything is written; Python would take 2 s to unload PyTorch and MLflow

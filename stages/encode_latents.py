@@ -35,7 +35,7 @@ def main(stage: Stage) -> dict[str, float]:
         return stack_moments(posterior.mean, posterior.std), maps, batch.labels.cpu().numpy()
 
     encoded = in_order(stage.ranks, range(0, photos.rows, BATCH), encode)
-    if not stage.leads:
+    if not stage.main_rank:
         return {}
     counts = np.zeros(len(model.copies))
     with (

@@ -28,13 +28,13 @@ from tracking.tracker import Tracker
 def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
     """Run one stage in the current folder, the workspace, and leave its results in outputs/<name>/.
 
-    The scratch folder under `.d2it/` stays when the stage fails, so that the same stage, asked for again, finds its
+    The scratch folder under `.d2it/` stays when the stage fails, so that the same stage, run again, goes on from its
     checkpoints.
 
     Args:
         name: of the stage.
-        key: the stage's key, where the caller has computed it.
-        ranks: this process among those that run the stage together; alone if not given.
+        key: the stage's key, if the caller has computed it.
+        ranks: this process among those that run the stage together; the only one by default.
 
     Raises:
         ParamsError: params.yaml cannot be used; nothing has been written.
@@ -46,11 +46,20 @@ def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
     outputs, scratch = Path("outputs"), root / ".d2it" / "scratch" / f"{name}-{key[:16]}"
 
     def stage(report: Report) -> Stage:
-        return Stage(name, params, outputs, scratch, weights_folder(), pick_device(), ranks, report)
+        return Stage(
+            name=name,
+            params=params,
+            outputs=outputs,
+            scratch=scratch,
+            weights=weights_folder(),
+            device=pick_device(),
+            ranks=ranks,
+            report=report,
+        )
 
     if ranks.rank:
         ranks.barrier()  # until rank 0 has made the folders
-        main(stage(_nothing))
+        main(stage(_no_report))
         return
     with alone(root, name, key):
         clear(outputs / name, keep=definition(name).persistent)
@@ -63,7 +72,9 @@ def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
         shutil.rmtree(scratch)
 
 
-def _nothing(step: int, numbers: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> None:
+def _no_report(
+    step: int, numbers: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None
+) -> None:
     """The report of all ranks but 0."""
 
 
@@ -75,7 +86,7 @@ def _main_of(name: str) -> Callable[[Stage], Mapping[str, float]]:
 
 
 def clear(folder: Path, keep: Iterable[str]) -> None:
-    """Make `folder` exist and hold nothing but the files and folders `keep`, given as paths from the workspace."""
+    """Create `folder`, or empty it but for the files and folders `keep`, given as paths from the workspace."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = [Path(path) for path in keep]
     for path in sorted(folder.rglob("*"), reverse=True):  # children before their folder
@@ -88,9 +99,9 @@ def clear(folder: Path, keep: Iterable[str]) -> None:
 
 
 def pick_device() -> torch.device:
-    """The GPU, if there is one, else the CPU; with kernels that give the same bytes each time.
+    """The GPU, if there is one, else the CPU; with deterministic kernels.
 
-    Also on a CPU: the gradient of an index into the packed tokens is summed in any order by several threads.
+    On a CPU too: several threads sum the gradient of an index into the packed tokens in any order.
     """
     # "warn": a few kernels have no such form. use_deterministic_algorithms would import torch.compile's stack, seconds.
     torch.set_deterministic_debug_mode("warn")
@@ -102,7 +113,7 @@ def pick_device() -> torch.device:
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
-    """Write numbers as JSON, sorted by name, all at once.
+    """Write numbers as JSON, sorted by name.
 
     Raises:
         StageError: a number is not finite, which JSON cannot hold.

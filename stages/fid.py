@@ -68,7 +68,7 @@ def main(stage: Stage) -> dict[str, float]:
     photos = Photos(prepare / "validation", flip=False)
     compared = min(fid.reconstructions, photos.photos)
     key = reference_key(fid, prepare)
-    reference = load_reference(stage.out / "reference.npz", key) if stage.leads else None
+    reference = load_reference(stage.out / "reference.npz", key) if stage.main_rank else None
     known = bool(stage.ranks.broadcast(torch.tensor(reference is not None)))
     same_originals = fid.reference == "validation" and compared == len(real)
 
@@ -86,13 +86,13 @@ def main(stage: Stage) -> dict[str, float]:
 
         if not known:
             of_real = measure(real.take, len(real), fid.neighbour_images)
-            if stage.leads:
+            if stage.main_rank:
                 reference = Reference(of_real.pool.gaussian(), of_real.spatial.gaussian(), of_real.features)
                 save_reference(stage.out / "reference.npz", reference, key)
         drawn = measure(samples.__getitem__, len(samples), fid.neighbour_images)
         reconstructed = measure(reconstructions(model, photos, validation.order), compared)
         of_originals = None if same_originals else measure(validation.take, compared)
-    if not stage.leads:
+    if not stage.main_rank:
         return {}
 
     assert reference is not None
@@ -194,6 +194,6 @@ def nearest_picture(
 ) -> NDArray[np.uint8]:
     """The first samples above the real images nearest to them by pool features, among those whose features are kept."""
     shown = samples[: min(SHOWN, len(features))]
-    found = real.take(nearest(features[: len(shown)], others))
-    rows = [shown, found]
+    closest = real.take(nearest(features[: len(shown)], others))
+    rows = [shown, closest]
     return pictures.grid(rows, ["sample", f"nearest {name} image"], scale=max(1, SHOWN_PIXELS // samples.shape[1]))

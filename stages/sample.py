@@ -86,7 +86,7 @@ def main(stage: Stage) -> dict[str, float]:
     starts = range(0, p.sample.images, p.sample.batch_size)
     parts = Parts(stage.scratch)
     _draw_missing(stage, parts, starts, draw)
-    if not stage.leads:
+    if not stage.main_rank:
         return {}
     size = grain_maps.region_grid * dvae.factors[-1]
     images = np.empty((p.sample.images, size, size, 3), np.uint8)
@@ -103,10 +103,10 @@ def main(stage: Stage) -> dict[str, float]:
 def _draw_missing(stage: Stage, parts: Parts, starts: range, draw: Callable[[int], Arrays]) -> None:
     """Draw the batches, named by their first image, that `parts` lacks; rank 0 knows which, and keeps them."""
     images, size = stage.params.sample.images, stage.params.sample.batch_size
-    lacking = stage.ranks.broadcast(torch.tensor([stage.leads and not parts.has(start) for start in starts]))
+    lacking = stage.ranks.broadcast(torch.tensor([stage.main_rank and not parts.has(start) for start in starts]))
     todo = [start for start, lacks in zip(starts, lacking.tolist(), strict=True) if lacks]
     drawn = in_order(stage.ranks, todo, draw)
-    if not stage.leads:
+    if not stage.main_rank:
         return
     kept = images - sum(min(size, images - start) for start in todo)
     with Progress(images, "sample", start=kept) as progress:

@@ -1,6 +1,6 @@
-"""What a running stage sees: its params, its folders, its device and ranks, and where its curves go.
+"""The context of a running stage: its params, folders, device and ranks, and where its curves go.
 
-Each `stages/<name>.py` has one function `main(stage: Stage) -> dict[str, float]`: read inputs, call d2it, write
+Each `stages/<name>.py` has a function `main(stage: Stage) -> dict[str, float]`: read inputs, call d2it, write
 `stage.out`, and return the final numbers, which `stages/entry.py` writes to `metrics.json` and to MLflow. Where several
 ranks run it, rank 0 writes and returns; the others compute their share and may return {}.
 """
@@ -29,14 +29,14 @@ class Report(Protocol):
         """`step`: images seen so far; pictures are uint8 (H, W, 3)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One run of one stage."""
 
     name: str
     params: Params
-    outputs: Path  # outputs/, where the inputs from other stages are too
-    scratch: Path  # .d2it/scratch/<name>-<key>/ at the real repository root: checkpoints; outlives a killed stage
+    outputs: Path  # outputs/, which also holds the inputs from other stages
+    scratch: Path  # .d2it/scratch/<name>-<key>/ at the real root, for checkpoints; stays when the stage is killed
     weights: Path  # folder of downloaded weights
     device: torch.device
     ranks: Ranks
@@ -48,6 +48,6 @@ class Stage:
         return self.outputs / self.name
 
     @property
-    def leads(self) -> bool:
+    def main_rank(self) -> bool:
         """Whether this is rank 0, which alone writes files and draws pictures."""
         return self.ranks.rank == 0

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from d2it import pictures
-from d2it.counting import content_multiply_adds, parameters, without_values
+from d2it.counting import content_pass, size_numbers
 from d2it.data.description import read_description
 from d2it.data.latents import Latents
 from d2it.data.photos import to_uint8
@@ -83,7 +83,7 @@ def main(stage: Stage) -> dict[str, float]:
         report=stage.report,
         ranks=stage.ranks,
     )
-    if not stage.leads:
+    if not stage.main_rank:
         return {}
     save_model(stage.out, averaged, about)
     save_curve(stage.out / "curve.csv", curve)
@@ -95,8 +95,7 @@ def main(stage: Stage) -> dict[str, float]:
         steps=min(SAMPLING_STEPS, p.diffusion.timesteps),
     )
     _picture(stage, generator, latents)
-    cost = content_multiply_adds(without_values(averaged), origin["grain_shares"])
-    sizes = {"parameters": float(parameters(model)), "multiply_adds": float(cost)}
+    sizes = size_numbers(averaged, lambda empty: content_pass(empty, origin["grain_shares"]))
     return {name: curve[-1][name] for name in ("loss", "mse", "bound")} | sizes
 
 

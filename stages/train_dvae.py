@@ -1,12 +1,14 @@
 """Stage train_dvae: train the Dynamic VAE, measure its latent scale and its reconstructions."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
-from d2it.counting import META, multiply_adds, parameters, without_values
+from d2it.counting import size_numbers
 from d2it.data.description import read_description
 from d2it.data.photos import Photos, to_uint8
 from d2it.dvae.discriminator import PatchDiscriminator, hinge_loss
@@ -77,7 +79,7 @@ def main(stage: Stage) -> dict[str, float]:
     if model.quantizer is not None:
         losses.start_codebook()
     curve = train(updates, run)
-    if not stage.leads:
+    if not stage.main_rank:
         return {}
     model.eval()
     model.latent_scale = latent_scale(model, photos, p.dvae.micro_batch)
@@ -85,7 +87,7 @@ def main(stage: Stage) -> dict[str, float]:
     save_curve(stage.out / "curve.csv", curve)
     _picture(stage, model)
     last = {name: curve[-1][name] for name in ("perplexity", "dead_codes") if name in curve[-1]}
-    return _measure(stage, model) | last | _sizes(model, p.data.image_size)
+    return _measure(stage, model) | last | size_numbers(model, partial(_one_pass, image_size=p.data.image_size))
 
 
 def _initial_model(stage: Stage) -> DynamicVAE:
@@ -175,20 +177,19 @@ def _adam(model: torch.nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(trainable, betas=(0.5, 0.9), fused=True)
 
 
+def _one_pass(model: DynamicVAE, image_size: int) -> Tensor:
+    side = image_size // model.factors[0]
+    model.encoder(torch.empty(1, 3, image_size, image_size))
+    images: Tensor = model.decoder(torch.empty(1, model.latent_channels, side, side))
+    return images
+
+
 def _measure(stage: Stage, model: DynamicVAE) -> dict[str, float]:
     validation = Photos(stage.outputs / "prepare" / "validation", flip=False)
     micro_batch, region_size = stage.params.dvae.micro_batch, stage.params.grain.region_size
     psnr, mean_colour = reconstruction_psnr(model, validation, micro_batch, region_size)
     print(f"validation PSNR {psnr:.2f} dB; each region replaced by its mean colour: {mean_colour:.2f} dB", flush=True)
     return {"psnr": psnr, "psnr_mean_colour": mean_colour, "latent_scale": model.latent_scale}
-
-
-def _sizes(model: DynamicVAE, image_size: int) -> dict[str, float]:
-    empty, grid = without_values(model), image_size // model.factors[0]
-    images = torch.empty(1, 3, image_size, image_size, device=META)
-    latents = torch.empty(1, model.latent_channels, grid, grid, device=META)
-    cost = multiply_adds(lambda: (empty.encoder(images), empty.decoder(latents)))
-    return {"parameters": float(parameters(model)), "multiply_adds": float(cost)}
 
 
 @torch.no_grad()

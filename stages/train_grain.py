@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
-from d2it.counting import META, multiply_adds, parameters, without_values
+from d2it.counting import size_numbers
 from d2it.data.description import read_description
 from d2it.data.latents import Latents
 from d2it.diffusion.grain import grain_loss, sample_grain_maps
@@ -68,18 +68,17 @@ def main(stage: Stage) -> dict[str, float]:
         report=stage.report,
         ranks=stage.ranks,
     )
-    if not stage.leads:
+    if not stage.main_rank:
         return {}
     save_model(stage.out, averaged, about)
     save_curve(stage.out / "curve.csv", curve)
-    return _judge(stage, averaged, latents, schedule) | _sizes(averaged)
+    return _judge(stage, averaged, latents, schedule) | size_numbers(averaged, _one_pass)
 
 
-def _sizes(model: DynamicGrainTransformer) -> dict[str, float]:
-    empty, grid = without_values(model), model.region_grid
-    noisy, t = torch.empty(1, 1, grid, grid, device=META), torch.zeros(1, dtype=torch.int64, device=META)
-    cost = multiply_adds(lambda: empty(noisy, t, t))
-    return {"parameters": float(parameters(empty)), "multiply_adds": float(cost)}
+def _one_pass(model: DynamicGrainTransformer) -> Tensor:
+    t = torch.zeros(1, dtype=torch.int64)
+    logits: Tensor = model(torch.empty(1, 1, model.region_grid, model.region_grid), t, t)
+    return logits
 
 
 @torch.no_grad()

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from ruamel.yaml import YAML
 
 from d2it.params import Params, check_params
 from d2it.ranks.ranks import Ranks
+from d2it.yaml import read_yaml
 from stages.entry import write_metrics
 from stages.stage import NAMES, Stage
 from tools.deps import ROOT
@@ -24,9 +25,9 @@ SMALLEST: dict[str, dict[str, Any]] = {
              "log_images": 8, "checkpoint_images": 16, "codebook_size": 16, "adversarial_start": 16,
              "adversarial_warmup": 8, "discriminator_channels": 8},
     "grain_transformer": {"images": 64, "batch_size": 16, "micro_batch": 8, "warmup_images": 16, "log_images": 16,
-            "checkpoint_images": 32, "layers": 1, "width": 16, "heads": 2},
+                          "checkpoint_images": 32, "layers": 1, "width": 16, "heads": 2},
     "content_transformer": {"images": 64, "batch_size": 16, "micro_batch": 8, "warmup_images": 16, "log_images": 16,
-                "checkpoint_images": 32, "layers": 2, "width": 32, "heads": 4, "dropout": 0.1},
+                            "checkpoint_images": 32, "layers": 2, "width": 32, "heads": 4, "dropout": 0.1},
     "refinenet": {"layers": 1, "window": 2},
     "sample": {"images": 8, "batch_size": 4, "steps": 4, "grain_steps": 4},
     "fid": {"batch_size": 4, "reconstructions": 8, "neighbour_images": 8},
@@ -51,7 +52,7 @@ def changed(changes: Mapping[str, Any]) -> Params:
 
 
 def run_stages(params: Params, folder: Path, names: Iterable[str] = NAMES) -> dict[str, Mapping[str, float]]:
-    """Stages in this process, into folder/outputs; returns their final numbers."""
+    """Run stages in this process, into folder/outputs; returns their final numbers."""
     numbers = {}
     for name in names:
         stage = Stage(
@@ -85,14 +86,14 @@ class Repository:
             if (ROOT / name).is_file() and not name.startswith(("tests/", "dvc.lock")):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        (folder / "params.yaml").write_text(yaml.safe_dump(smallest_params()), encoding="utf-8")
+        YAML().dump(smallest_params(), folder / "params.yaml")
         self.git("init", "-q")
         self.commit()
 
     def git(self, *arguments: str) -> str:
         """Run git as a user of its own."""
         user = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        return self._run(["git", *user, *arguments])
+        return self.run(["git", *user, *arguments])
 
     def commit(self) -> None:
         """Commit everything."""
@@ -101,11 +102,12 @@ class Repository:
 
     def dvc(self, *arguments: str) -> str:
         """Run dvc; its output, stdout and stderr together."""
-        return self._run([sys.executable, "-m", "dvc", *arguments])
+        return self.run([sys.executable, "-m", "dvc", *arguments])
 
-    def _run(self, command: list[str]) -> str:
-        mine = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_ROOT", "D2IT_CLUSTER")
-        env = {name: value for name, value in os.environ.items() if name not in mine}
+    def run(self, command: list[str]) -> str:
+        """Run a command in the repository; its output, stdout and stderr together."""
+        dropped = ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_ROOT", "D2IT_CLUSTER")
+        env = {name: value for name, value in os.environ.items() if name not in dropped}
         # `python` in dvc.yaml is the interpreter of this test; one thread each, as in the tests themselves
         env |= {"PATH": f"{Path(sys.executable).parent}:{env['PATH']}", "OMP_NUM_THREADS": "1", "D2IT_CLUSTER": "local"}
         done = subprocess.run(

@@ -1,36 +1,75 @@
-"""Imports point one way."""
+"""Imports point one way: between packages, inside d2it, and between any two modules."""
 
+import subprocess
+import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from pipeline.packages import PACKAGES
 from tools.deps import ROOT, direct_imports
 
-LAYERS = ["d2it", "stages", "slurm", "ablations"]  # each may import those before it
-INSIDE = ["data", "grain", "dvae", "transformer", "diffusion", "training", "evaluation"]  # likewise, inside d2it
-COMMANDS = ("d2it/sizes.py",)  # run by hand, imported by no module of d2it
+# Inside d2it each may import those before it; its other modules import none of them, but for the two that cost models.
+FOLDERS = ("params", "data", "grain", "dvae", "transformer", "diffusion", "ranks", "training", "evaluation")
+COSTS = ("cost.py", "memory.py")  # imported by no other module of d2it
 KNOW_NO_MODEL = ("training", "evaluation")
-FILES = sorted(p.relative_to(ROOT) for layer in LAYERS for p in (ROOT / layer).rglob("*.py"))
+NOT_THE_METHODS = ("dvc", "mlflow", "submitit", "filelock", "psutil")
+FILES = sorted(p.relative_to(ROOT) for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+METHOD = [path for path in FILES if path.parts[0] == "d2it"]
+
+
+def order_of(path: Path) -> int:
+    """Of a file of d2it; what stands outside its folders comes first."""
+    return 1 + FOLDERS.index(path.parts[1]) if len(path.parts) > 2 else 0
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_a_module_imports_only_what_stands_before_it(path: Path) -> None:
+def test_a_package_imports_only_those_before_it(path: Path) -> None:
     for imported in direct_imports(path):
-        assert LAYERS.index(imported.parts[0]) <= LAYERS.index(path.parts[0]), f"{path} imports {imported}"
-        assert str(imported) not in COMMANDS or path.parts[0] != "d2it", f"{path} imports {imported}"
-        if str(path) not in COMMANDS and path.parts[0] == imported.parts[0] == "d2it" and imported.parts[1] in INSIDE:
-            assert path.parts[1] in INSIDE, f"{path}, shared by all of d2it, imports {imported}"
-            assert INSIDE.index(imported.parts[1]) <= INSIDE.index(path.parts[1]), f"{path} imports {imported}"
+        assert PACKAGES.index(imported.parts[0]) <= PACKAGES.index(path.parts[0]), f"{path} imports {imported}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=str)
+@pytest.mark.parametrize("path", [path for path in METHOD if path.name not in COSTS], ids=str)
+def test_a_folder_of_the_method_imports_only_those_before_it(path: Path) -> None:
+    if path == Path("d2it/__init__.py"):
+        return  # offers the models, and imports them where they are asked for
+    for imported in direct_imports(path):
+        assert imported.name not in COSTS, f"{path} imports {imported}"
+        assert order_of(imported) <= order_of(path), f"{path} imports {imported}"
+
+
+def test_every_folder_of_the_method_is_in_the_list() -> None:
+    assert {path.parts[1] for path in METHOD if len(path.parts) > 2} == set(FOLDERS)
+
+
+@pytest.mark.parametrize("path", [path for path in METHOD if path.parts[1] in KNOW_NO_MODEL], ids=str)
 def test_training_and_evaluation_know_no_model(path: Path) -> None:
-    if path.parts[0] == "d2it" and path.parts[1] in KNOW_NO_MODEL:
-        models = [p for p in direct_imports(path) if p.parts[:2] in (("d2it", "dvae"), ("d2it", "transformer"))]
-        assert models == []
+    models = [p for p in direct_imports(path) if p.parts[:2] in (("d2it", "dvae"), ("d2it", "transformer"))]
+    assert models == []
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.parts[0] == "d2it"], ids=str)
+def test_there_is_no_circle() -> None:
+    """`d2it/__init__.py` imports nothing by itself: its functions do."""
+    modules = [path for path in FILES if path != Path("d2it/__init__.py")]
+    TopologicalSorter({path: direct_imports(path) - {Path("d2it/__init__.py")} for path in modules}).prepare()
+
+
+@pytest.mark.parametrize("path", METHOD, ids=str)
 def test_the_method_knows_nothing_of_dvc_slurm_or_mlflow(path: Path) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
-    assert not any(f"import {name}" in text or f"from {name}" in text for name in ("dvc", "mlflow", "submitit"))
+    assert not any(f"import {name}" in text or f"from {name}" in text for name in NOT_THE_METHODS)
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("d2it", "torch"),
+        ("d2it.params", "torch"),
+        ("benchmarks.gpu", "pydantic ruamel lpips tabulate scipy skimage dvc mlflow"),
+    ],
+)
+def test_a_module_does_without(module: str, absent: str) -> None:
+    """What is blocked cannot be imported at all, as on a machine that does not have it."""
+    block = "; ".join(f"sys.modules[{name!r}] = None" for name in absent.split())
+    subprocess.run([sys.executable, "-c", f"import sys; {block}; import {module}"], cwd=ROOT, check=True, timeout=120)

@@ -1,6 +1,7 @@
 """Memory counted without allocating any is what a real pass keeps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,23 +9,32 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from d2it.cost import Size, content_inputs, content_transformer, dit, dit_inputs, parameters
+from d2it.cost import content_inputs, dit_inputs
+from d2it.counting import parameters
 from d2it.memory import STATE_BYTES, kept_for_backward, training_memory
+from d2it.transformer.content import DynamicContentTransformer
+from d2it.transformer.dit import DiT
 
-SMALL = Size(2, 2, 32, 4, 0, 0, (0, 0, 0))
+SMALL: dict[str, Any] = {"width": 32, "heads": 4, "classes": 10}
 PRECISIONS = pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 
 
 def small_dit(checkpointing: bool) -> nn.Module:
-    return dit(SMALL, 2, checkpointing)
+    return DiT(
+        **SMALL, layers=4, side=32, patch=2, channels_in=4, channels_out=8, activation_checkpointing=checkpointing
+    )
 
 
-def small_content(checkpointing: bool) -> nn.Module:
-    return content_transformer(SMALL, checkpointing)
+def small_content(checkpointing: bool) -> DynamicContentTransformer:
+    return DynamicContentTransformer(**SMALL, layers=2, refinenet_layers=2, activation_checkpointing=checkpointing)
+
+
+of_dit = partial(dit_inputs, 4, 32)
+of_content = partial(content_inputs, small_content(False), [0.5, 0.5])
 
 
 MODELS = pytest.mark.parametrize(
-    ("build", "inputs"), [(small_dit, dit_inputs), (small_content, content_inputs)], ids=["DiT", "D²iT"]
+    ("build", "inputs"), [(small_dit, of_dit), (small_content, of_content)], ids=["DiT", "D²iT"]
 )
 
 
@@ -33,15 +43,15 @@ MODELS = pytest.mark.parametrize(
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_tensors_without_values_keep_what_a_real_pass_keeps(
     build: Callable[[bool], nn.Module],
-    inputs: Callable[[int], Sequence[Any]],
+    inputs: Callable[[int], Mapping[str, Any]],
     precision: torch.dtype,
     checkpointing: bool,
 ) -> None:
     batch = inputs(2)
     with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-        real = kept_for_backward(build(checkpointing), *batch)
+        real = kept_for_backward(build(checkpointing), batch)
         with FakeTensorMode(allow_non_fake_inputs=True):
-            counted = kept_for_backward(build(checkpointing), *batch)
+            counted = kept_for_backward(build(checkpointing), batch)
     assert counted == real
     assert real[0] > 0
 
@@ -49,18 +59,18 @@ def test_tensors_without_values_keep_what_a_real_pass_keeps(
 @MODELS
 @PRECISIONS
 def test_checkpointing_needs_less(
-    build: Callable[[bool], nn.Module], inputs: Callable[[int], Sequence[Any]], precision: torch.dtype
+    build: Callable[[bool], nn.Module], inputs: Callable[[int], Mapping[str, Any]], precision: torch.dtype
 ) -> None:
     memory = training_memory(build, inputs, precision)
     assert 0 < memory.checkpointed < memory.kept
-    assert memory.state == pytest.approx(STATE_BYTES * parameters(build(False)) / 1e3)
+    assert memory.state == pytest.approx(STATE_BYTES * parameters(build(False)) / 1e9)
 
 
 def test_half_the_precision_takes_between_half_and_all_of_the_memory() -> None:
-    whole, half = (training_memory(small_content, content_inputs, p).kept for p in (torch.float32, torch.bfloat16))
+    whole, half = (training_memory(small_content, of_content, p).kept for p in (torch.float32, torch.bfloat16))
     assert whole / 2 < half < whole
 
 
 def test_each_image_takes_as_much_as_the_one_before() -> None:
-    one, two, three = (kept_for_backward(small_dit(False), *dit_inputs(n))[0] for n in (1, 2, 3))
+    one, two, three = (kept_for_backward(small_dit(False), of_dit(n))[0] for n in (1, 2, 3))
     assert three - two == two - one

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ruamel.yaml import YAML
+from safetensors.numpy import load_file
 
-from d2it.params import load_params, check_params
+from d2it.params import check_params, load_params
+from d2it.yaml import read_yaml
 from stages.stage import NAMES
 from tests.smallest import Repository, run_stages, smallest_params
 
@@ -91,8 +93,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "one grain, all tokens, weights by position": {
         "grain": {"factors": [8], "fine_ratio": 1.0},
-        "refinenet": {"tokens": "all", "window": "full"},
-        "content": {"loss_weighting": "position", "position": "fixed", "precision": "bfloat16"},
+        "refinenet": {"tokens": "all", "window": "full", "position": "fixed"},
+        "content_transformer": {"loss_weighting": "position", "precision": "bfloat16"},
     },
 }
 
@@ -116,7 +118,7 @@ def test_the_switches_of_the_papers_tables_run_through_all_stages(variant: str, 
         assert 0 <= numbers["train_dvae"]["dead_codes"] < 1
 
 
-def test_mlflow_has_a_parent_and_a_child_a_stage_with_params_curves_and_pictures(repository: Repository) -> None:
+def test_mlflow_has_a_parent_and_one_child_per_stage_with_params_curves_and_pictures(repository: Repository) -> None:
     parent = min(parents(repository), key=lambda run: run.info.start_time)
     stages = children(repository, parent)
     assert sorted(stages) == sorted(NAMES)
@@ -134,14 +136,18 @@ def test_mlflow_has_a_parent_and_a_child_a_stage_with_params_curves_and_pictures
 
 
 def test_mlflow_names_the_hash_by_which_dvc_keeps_weights_and_what_a_model_is_and_cost(repository: Repository) -> None:
-    lock = yaml.safe_load((repository.folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    lock = read_yaml((repository.folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     parent = min(parents(repository), key=lambda run: run.info.start_time)
     stages = children(repository, parent)
     for name in ("train_dvae", "train_grain", "train_content"):
         path = f"outputs/{name}/weights.safetensors"
         (recorded,) = (out["md5"] for out in lock[name]["outs"] if out["path"] == path)
         assert stages[name].data.tags["dvc.md5.weights.safetensors"] == recorded
-        assert parent.data.metrics[f"{name}.parameters"] > 0
+        metrics = json.loads((repository.folder / "outputs" / name / "metrics.json").read_text(encoding="utf-8"))
+        for size in ("parameters", "multiply_adds"):
+            assert parent.data.metrics[f"{name}.{size}"] == metrics[size] > 0
+        weights = load_file(repository.folder / path)
+        assert 0.8 * metrics["parameters"] < sum(array.size for array in weights.values()) < 1.2 * metrics["parameters"]
         assert parent.data.metrics[f"{name}.images_per_second"] > 0
         assert stages[name].data.metrics["system/memory_megabytes"] > 0
     assert parent.data.metrics["train_content.multiply_adds"] > parent.data.metrics["train_grain.multiply_adds"] > 0
@@ -171,8 +177,8 @@ def test_dvcs_metrics_params_and_plots_work(repository: Repository) -> None:
 def test_an_experiment_reruns_only_what_its_param_changes_and_is_a_parent_run_of_its_own(
     repository: Repository,
 ) -> None:
-    said = repository.dvc("exp", "run", "-n", "fewer-steps", "-S", "sample.steps=2")
-    ran = [line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")]
+    output = repository.dvc("exp", "run", "-n", "fewer-steps", "-S", "sample.steps=2")
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
     assert ran == ["sample", "fid"]
     parent = next(run for run in parents(repository) if run.info.run_name == "fewer-steps")
     assert sorted(children(repository, parent)) == ["fid", "sample"]
@@ -188,10 +194,10 @@ def test_an_experiment_reruns_only_what_its_param_changes_and_is_a_parent_run_of
 def test_wrong_params_stop_before_any_work(repository: Repository) -> None:
     path = repository.folder / "params.yaml"
     before = path.read_text(encoding="utf-8")
-    values = yaml.safe_load(before)
+    values = read_yaml(before)
     values["sample"]["guidance"] = -1.0
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    logs = repository.folder / ".d2it" / "logs"  # a folder a job
+    YAML().dump(values, path)
+    logs = repository.folder / ".d2it" / "logs"  # one folder per job
     jobs = sorted(logs.iterdir())
     assert len(jobs) >= len(NAMES)
     with pytest.raises(AssertionError, match=r"sample\.guidance = -1\.0: must be >= 0") as failed:

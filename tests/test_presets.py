@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import pytest
-import yaml
 
-from d2it import params
-from d2it.cost import SIZES
+from d2it.counting import META
+from d2it.dvae.model import SIZES as DVAE_SIZES
+from d2it.dvae.model import DynamicVAE
+from d2it.params import load_params
+from d2it.params.architecture import content_arguments, dvae_arguments, grain_arguments
+from d2it.transformer.content import SIZES, DynamicContentTransformer
+from d2it.transformer.grain import DynamicGrainTransformer
+from d2it.yaml import read_yaml
 from tools.deps import ROOT
 
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
@@ -16,36 +21,38 @@ PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 def test_a_preset_says_its_command_data_cost_and_the_papers_result(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert all(f"# {word}:" in text for word in ("Command", "Data", "Cost", "Result"))
-    assert params.load(path)
+    assert load_params(path)
 
 
 @pytest.mark.parametrize("path", [p for p in PRESETS if p.stem != "demo"], ids=lambda p: p.stem)
 def test_a_preset_has_the_papers_size_and_training(path: Path) -> None:
-    found = params.load(path)
-    size = SIZES[path.stem.split("_")[1].upper()]
-    content, refinenet, dvae = found.content, found.refinenet, found.dvae
-    assert (content_transformer.layers, refinenet.layers, content_transformer.width, content_transformer.heads) == (
-        size.layers,
-        size.refinenet_layers,
-        size.width,
-        size.heads,
-    )
-    assert (
-        content_transformer.batch_size,
-        content_transformer.learning_rate,
-        content_transformer.ema_decay,
-        content_transformer.dropout,
-    ) == (256, 1e-4, 0.9999, 0.1)
-    assert (dvae.channels, dvae.multipliers, dvae.perceptual_weight, dvae.adversarial_weight) == (
-        128,
-        [1, 2, 4, 4],
-        1,
-        0.75,
-    )
-    assert (found.grain.factors, found.grain.fine_ratio, refinenet.window) == ([8, 16], 0.5, 16)
-    assert (found.sample.sampler, found.sample.steps, found.fid.extractor) == ("ddpm", 250, "inception")
+    p, size = load_params(path), SIZES[path.stem.split("_")[1].upper()]
+    content, dvae = content_arguments(p, 0), dvae_arguments(p)
+    trained = p.content_transformer
+    assert {key: content[key] for key in size} == size
+    assert (trained.batch_size, trained.learning_rate, trained.ema_decay, trained.dropout) == (256, 1e-4, 0.9999, 0.1)
+    assert {key: dvae[key] for key in DVAE_SIZES["paper"]} == {
+        "channels": 128,
+        "multipliers": [1, 2, 4, 4],
+        "res_blocks": 2,
+    }
+    assert (p.dvae.perceptual_weight, p.dvae.adversarial_weight) == (1, 0.75)
+    assert (p.grain.factors, p.grain.fine_ratio, p.refinenet.window) == ([8, 16], 0.5, 16)
+    assert (p.sample.sampler, p.sample.steps, p.fid.extractor) == ("ddpm", 250, "inception")
+
+
+@pytest.mark.parametrize("path", [p for p in PRESETS if p.stem != "demo"], ids=lambda p: p.stem)
+def test_a_preset_of_the_papers_sizes_is_what_the_models_are_by_default(path: Path) -> None:
+    """But for its size, its dropout, and the classes of its data."""
+    p, size = load_params(path), SIZES[path.stem.split("_")[1].upper()]
+    with META:
+        model, dvae = DynamicContentTransformer(**size, classes=7, dropout=0.1), DynamicVAE()
+        grain = DynamicGrainTransformer(classes=7, dropout=p.grain_transformer.dropout)
+    assert content_arguments(p, 7) == model.architecture
+    assert dvae_arguments(p) == dvae.architecture
+    assert grain_arguments(p, 7) == grain.architecture
 
 
 def test_the_demo_preset_is_params_yaml() -> None:
-    read = [yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("params.yaml", "presets/demo.yaml")]
-    assert read[0] == read[1]
+    demo = [read_yaml((ROOT / name).read_text(encoding="utf-8")) for name in ("params.yaml", "presets/demo.yaml")]
+    assert demo[0] == demo[1]

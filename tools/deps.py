@@ -1,4 +1,4 @@
-"""Write the code that each stage depends on into dvc.yaml, from the imports: `uv run python -m tools.deps [--check]`."""
+"""Write each stage's code into its deps in dvc.yaml, from the imports: `uv run python -m tools.deps [--check]`."""
 
 import argparse
 import ast

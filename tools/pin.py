@@ -26,9 +26,9 @@ def main() -> None:
     lines = "".join(f'    "{line}",\n' for line in locked())
     block = f"constraint-dependencies = [\n{lines}]\n"
     text = PYPROJECT.read_text(encoding="utf-8")
-    pinned, found = BLOCK.subn(lambda _: block, text)
-    if found != 1:
-        raise SystemExit(f"{PYPROJECT}: needs one list 'constraint-dependencies' under [tool.uv], found {found}")
+    pinned, count = BLOCK.subn(lambda _: block, text)
+    if count != 1:
+        raise SystemExit(f"{PYPROJECT}: needs one list 'constraint-dependencies' under [tool.uv], has {count}")
     PYPROJECT.write_text(pinned, encoding="utf-8")
 
 

@@ -1,42 +1,47 @@
-"""Where a stage runs and what it holds there: known from SLURM's environment, or from the launcher's."""
+"""Where a stage runs and what it holds there, from the environment that SLURM or the launcher sets."""
 
 import os
 import sys
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
-class Placement:
-    """The job of this process. GPUs and cores are those that it keeps from others, used or not."""
+@dataclass(frozen=True, kw_only=True)
+class Allocation:
+    """The resources of this process's job. GPUs and cores are those that it keeps from others, used or not."""
 
     host: str
     nodes: str  # SLURM's list of nodes; the host elsewhere
     ranks: int
     gpus: int
-    gpus_here: int  # of this process's node
+    gpus_on_node: int  # of this process
     cores: int
-    job: dict[str, str]  # tags by which the job is found again
+    job: dict[str, str]  # tags that identify the job
 
     @classmethod
-    def here(cls) -> "Placement":
+    def current(cls) -> "Allocation":
         """Of this process."""
         host, job_id = os.uname().nodename, os.environ.get("SLURM_JOB_ID", "")
         visible = _visible_gpus()
         if job_id:
             ranks, nodes = _number("SLURM_NTASKS"), _number("SLURM_JOB_NUM_NODES")
-            gpus_here = _number("SLURM_GPUS_ON_NODE", visible)
-            restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+            gpus_on_node = _number("SLURM_GPUS_ON_NODE", visible)
             return cls(
-                host, os.environ.get("SLURM_JOB_NODELIST", host), ranks, gpus_here * nodes, gpus_here,
-                ranks * _number("SLURM_CPUS_PER_TASK"), {"slurm.job_id": job_id, "slurm.restarts": restarts},
-            )  # fmt: skip
+                host=host,
+                nodes=os.environ.get("SLURM_JOB_NODELIST", host),
+                ranks=ranks,
+                gpus=gpus_on_node * nodes,
+                gpus_on_node=gpus_on_node,
+                cores=ranks * _number("SLURM_CPUS_PER_TASK"),
+                job={"slurm.job_id": job_id, "slurm.restarts": os.environ.get("SLURM_RESTART_COUNT", "0")},
+            )
         ranks = _number("SUBMITIT_LOCAL_NTASKS")
-        gpus = min(ranks, visible)  # a machine of one's own: what no rank uses is not held
+        gpus = min(ranks, visible)  # without a scheduler, what no rank uses is not held
         local = os.environ.get("SUBMITIT_LOCAL_JOB_ID")
-        return cls(host, host, ranks, gpus, gpus, ranks * _threads(), {"local.job_id": local} if local else {})
+        job = {"local.job_id": local} if local else {}
+        return cls(host=host, nodes=host, ranks=ranks, gpus=gpus, gpus_on_node=gpus, cores=ranks * _threads(), job=job)
 
     def record(self) -> dict[str, object]:
-        """As the journal's record of a start."""
+        """What the journal records when a stage starts."""
         tags = {"job.host": self.host, "job.nodes": self.nodes, "job.ranks": str(self.ranks)}
         tags |= {"job.gpus": str(self.gpus), "job.cores": str(self.cores)}
         return {"host": self.host, "gpus": self.gpus, "cores": self.cores, "tags": tags | self.job}

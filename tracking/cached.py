@@ -1,24 +1,23 @@
-"""From an experiment's page to the runs of all its stages, also of those that DVC took from its cache.
+"""Links from an experiment's parent run to the runs of all its stages, also of those that DVC took from its cache.
 
-A stage links what its dvc.lock records when it starts. What was complete without running a stage is linked by the next
-stage that ends, and by `python -m tracking sync` or `ui`: the workspace's dvc.lock, and those of the experiments
-that DVC keeps as commits under refs/exps, say what each is made of.
+A stage links what dvc.lock records when it starts. An experiment for which no stage had to run is linked by the next
+stage that ends, and by `python -m tracking sync` or `ui`: they read the dvc.lock of the workspace, and of each
+experiment that DVC keeps as a commit under refs/exps.
 """
 
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2it.params import Params, load_params
+from d2it.params import Params, check_params
 from d2it.yaml import read_yaml
 from pipeline.dag import definitions
 from pipeline.git import commit as git_commit
 from pipeline.git import git
 from pipeline.key import recorded_keys
-from tracking.experiment import WORKSPACE, Parent
+from tracking.experiment import WORKSPACE, ParentRun
 from tracking.journal import now
 from tracking.store import Store, locked
 
@@ -29,29 +28,31 @@ REF = re.compile(r"([0-9a-f]{40}) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/([^/]+)
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedExperiment:
     """An experiment that DVC knows."""
 
-    parent: Parent
+    parent: ParentRun
     params: Params
-    lock: str  # dvc.lock
+    lock: str  # text of its dvc.lock
 
     def keys(self) -> dict[str, str]:
-        """Of the stages that it is made of; empty where that cannot be said."""
+        """Key of each of its stages, by name; empty if its dvc.lock cannot be read."""
         try:
             return recorded_keys(self.params.model_dump(mode="json"), read_yaml(self.lock))
         except (ValueError, KeyError, TypeError, AttributeError):  # of another version, or half written
             return {}
 
 
-def keys_here(params: Params) -> dict[str, str]:
+def workspace_keys(params: Params) -> dict[str, str]:
     """Keys of the stages that the current folder's dvc.lock holds for these params."""
     lock = Path("dvc.lock")
-    return Recorded(Parent.here(params), params, lock.read_text(encoding="utf-8")).keys() if lock.exists() else {}
+    if not lock.exists():
+        return {}
+    return RecordedExperiment(ParentRun.current(params), params, lock.read_text(encoding="utf-8")).keys()
 
 
-def found(store: Store, keys: Mapping[str, str]) -> "dict[str, Run]":
-    """The newest finished run by stage of those that there are."""
+def newest_runs(store: Store, keys: Mapping[str, str]) -> "dict[str, Run]":
+    """The newest finished run of each stage, by name, from the stages' keys; stages without one are left out."""
     runs = {
         stage: store.newest(
             f"tags.`d2it.stage` = '{stage}' and tags.`d2it.key` = '{key}' and attributes.status = 'FINISHED'"
@@ -61,8 +62,8 @@ def found(store: Store, keys: Mapping[str, str]) -> "dict[str, Run]":
     return {stage: run for stage, run in runs.items() if run is not None}
 
 
-def link(store: Store, parent: "Run", runs: "Mapping[str, Run]") -> None:
-    """Lead from a parent to runs of its stages, and take over their final numbers."""
+def link_runs(store: Store, parent: "Run", runs: "Mapping[str, Run]") -> None:
+    """Link a parent run to runs of its stages, and copy their final numbers to it."""
     from mlflow.entities import Metric
 
     when = now()
@@ -74,21 +75,22 @@ def link(store: Store, parent: "Run", runs: "Mapping[str, Run]") -> None:
     store.log(parent.info.run_id, [Metric(name, value, when, 0) for name, value in new.items()])
 
 
-def settle(store: Store) -> int:
-    """Link what is not linked yet of all experiments that the repository's DVC knows; returns how many have changed.
+def link_cached(store: Store) -> int:
+    """Link all experiments that the repository's DVC knows to the runs of their stages; returns how many have changed.
 
     An experiment that ran no stage gets its parent run here, if the store has a run of any of its stages.
     """
     changed, stages = 0, {f"stage.{name}" for name in definitions(store.root / "dvc.yaml")}
     parents = {run.data.tags["d2it.identity"]: run for run in store.parents()}
-    for recorded in _recorded(store.root):
+    for recorded in _recorded_experiments(store.root):
         parent = parents.get(recorded.parent.identity)
         if parent is None and recorded.parent.name == WORKSPACE:  # what is left of an experiment, which has a parent
             parent = next((run for run in parents.values() if run.data.params == recorded.parent.params), None)
         linked = set(parent.data.tags) if parent else set()
         if stages <= linked:
             continue
-        runs = found(store, {stage: key for stage, key in recorded.keys().items() if f"stage.{stage}" not in linked})
+        missing = {stage: key for stage, key in recorded.keys().items() if f"stage.{stage}" not in linked}
+        runs = newest_runs(store, missing)
         if not runs:
             continue
         with locked(store.root):
@@ -96,30 +98,28 @@ def settle(store: Store) -> int:
                 parent = store.parent(recorded.parent.record())
                 store.client.set_terminated(parent.info.run_id, "FINISHED")
                 parents[recorded.parent.identity] = parent
-            link(store, parent, runs)
+            link_runs(store, parent, runs)
             store.sum_hours(parent.info.run_id)
         changed += 1
     return changed
 
 
-def _recorded(root: Path) -> Iterator[Recorded]:
-    """Each experiment of DVC, then the workspace; those that cannot be read, of older code perhaps, are left out."""
+def _recorded_experiments(root: Path) -> Iterator[RecordedExperiment]:
+    """Each experiment of DVC, then the workspace; those whose params this code cannot read are left out."""
     for line in git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines():
         if match := REF.fullmatch(line):
             commit, first, rest, name = match.groups()
             texts = [git(root, "show", f"{commit}:{file}") for file in ("params.yaml", "dvc.lock")]
-            yield from _experiment(name, first + rest, first + rest, *texts)
+            yield from _experiment(name, first + rest, first + rest, texts)
     if (root / "params.yaml").exists() and (root / "dvc.lock").exists():
         texts = [(root / file).read_text(encoding="utf-8") for file in ("params.yaml", "dvc.lock")]
-        yield from _experiment(WORKSPACE, "", git_commit(root), *texts)
+        yield from _experiment(WORKSPACE, "", git_commit(root), texts)
 
 
-def _experiment(name: str, baseline: str, commit: str, params: str, lock: str) -> Iterator[Recorded]:
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        file.write(params)
-        file.flush()
-        try:
-            checked = load_params(Path(file.name))
-        except ValueError:
-            return
-    yield Recorded(Parent.of(name, baseline, checked, commit), checked, lock)
+def _experiment(name: str, baseline: str, commit: str, texts: Sequence[str]) -> Iterator[RecordedExperiment]:
+    """None or one, from the texts of its params.yaml and dvc.lock."""
+    try:
+        params = check_params(read_yaml(texts[0]))
+    except ValueError:
+        return
+    yield RecordedExperiment(ParentRun.of(name, baseline, params, commit), params, texts[1])

@@ -1,4 +1,4 @@
-"""What a run took, from the times in its journal. No result of the stage: two runs with equal results differ in it."""
+"""Hours and speed of a run, from the times in its journal; they differ between two runs with equal results."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from tracking.journal import Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
-    """One start of a run, to its end or to its last sign of life."""
+    """One start of a run, up to its end or its last record."""
 
     time: int  # ms since 1970
     hours: float
@@ -24,7 +24,7 @@ class Start:
 
 
 def starts(records: Iterable[Record]) -> list[Start]:
-    """The starts in a journal, the one that may still go on among them."""
+    """The starts in a journal, including one that may still be running."""
     parts: list[list[Record]] = []
     for record in records:
         if record["kind"] == "start":
@@ -34,9 +34,9 @@ def starts(records: Iterable[Record]) -> list[Start]:
     return [_start(part) for part in parts]
 
 
-def images_per_second(found: list[Start]) -> float | None:
-    """Training's own speed, without what comes before and after; None if there is no curve."""
-    images, seconds = sum(one.images for one in found), sum(one.seconds for one in found)
+def images_per_second(parts: list[Start]) -> float | None:
+    """Speed of the training loop alone, over all starts; None if there is no curve."""
+    images, seconds = sum(part.images for part in parts), sum(part.seconds for part in parts)
     return images / seconds if images > 0 and seconds > 0 else None
 
 

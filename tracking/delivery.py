@@ -1,7 +1,8 @@
 """From a journal to MLflow. Everything here may be slow and may raise; nothing here is needed by the stage.
 
-Sending is idempotent, so a journal can be sent again from its start at any time: runs are found by tags, curves go on
-after the last step that the store has, a point keeps its time (MLflow keeps equal points once), pictures are listed.
+Sending is idempotent, so a journal can be sent again from its start at any time: runs are identified by tags, curves go
+on after the last step in the store, points keep their time (MLflow stores equal points once), and pictures that the
+store lists are not sent again.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tracking.cached import found, link
+from tracking.cached import link_runs, newest_runs
 from tracking.clock import images_per_second, starts
 from tracking.journal import Journal, Record
 from tracking.store import Store, locked
@@ -36,7 +37,7 @@ class Delivery:
         self._parent_metrics: dict[str, float] = dict(parent.data.metrics)
         child = self._client.get_run(self.run_id)
         self._last_step: dict[str, int] = {metric.key: metric.step for metric in child.data._metric_objs}
-        self._pictures = self._pictures_there()
+        self._pictures = self._sent_pictures()
         self._offset = 0
         self._end_time = 0
         store.link_stages(self._parent_id, {self._stage: self.run_id})
@@ -64,11 +65,11 @@ class Delivery:
                 case "final":
                     self._send_finals(record)
                 case "parent":
-                    self._note_on_parent(record)
+                    self._update_parent(record)
         if status not in (None, "RUNNING"):
             self._send_costs()
             self._client.set_terminated(self.run_id, status, self._end_time)
-            self._settle_parent()
+            self._end_parent()
         for record in records:  # last: artifacts can be out of reach where the rest is not
             if record["kind"] == "picture":
                 self._send_picture(record)
@@ -114,12 +115,12 @@ class Delivery:
 
         finals = {f"{self._stage}.{name}": value for name, value in record["numbers"].items()}
         self.store.log(self.run_id, [Metric(name, value, record["time"], 0) for name, value in finals.items()])
-        self._summarise(finals, record["time"])
+        self._copy_to_parent(finals, record["time"])
         for tag, value in record.get("tags", {}).items():
             self._client.set_tag(self.run_id, tag, value)
 
     def _send_costs(self) -> None:
-        """Hours of each start and their sum, of GPUs or, without any, of cores; and images a second."""
+        """Hours of each start and their sum, of GPUs or, without any, of cores; and images per second."""
         from mlflow.entities import Metric
 
         began = starts(self._journal.read()[0])
@@ -135,32 +136,32 @@ class Delivery:
         if speed is not None:
             numbers[f"{self._stage}.images_per_second"] = speed
         self.store.log(self.run_id, [Metric(key, value, self._end_time, 0) for key, value in numbers.items()])
-        self._summarise(numbers, self._end_time)
+        self._copy_to_parent(numbers, self._end_time)
 
-    def _summarise(self, finals: Mapping[str, float], when: int) -> None:
+    def _copy_to_parent(self, finals: Mapping[str, float], when: int) -> None:
         from mlflow.entities import Metric
 
         new = {name: value for name, value in finals.items() if self._parent_metrics.get(name) != value}
         self.store.log(self._parent_id, [Metric(name, value, when, 0) for name, value in new.items()])
         self._parent_metrics |= new
 
-    def _note_on_parent(self, record: Record) -> None:
+    def _update_parent(self, record: Record) -> None:
         for tag, value in record["tags"].items():
             self._client.set_tag(self._parent_id, tag, value)
-        runs = found(self.store, record["keys"])  # a stage that DVC takes from its cache has a run somewhere
+        runs = newest_runs(self.store, record["keys"])  # of stages that DVC takes from its cache
         if runs:
-            link(self.store, self._client.get_run(self._parent_id), runs)
+            link_runs(self.store, self._client.get_run(self._parent_id), runs)
 
     def _send_diff(self, text: str) -> None:
-        """To the parent, once however many stages ran the same code; the run of each says which is its."""
+        """To the parent, once however many stages ran the same code; a tag of each stage's run names it."""
         name = f"dirty-{hashlib.sha256(text.encode()).hexdigest()[:12]}.diff"
         if all(file.path != name for file in self._client.list_artifacts(self._parent_id)):
             self._client.log_text(self._parent_id, text, name)
         for run_id in (self.run_id, self._parent_id):
             self._client.set_tag(run_id, "git.dirty", name)
 
-    def _pictures_there(self) -> set[tuple[str, int]]:
-        """Name and step of the pictures that the run has; MLflow writes them into the file's name."""
+    def _sent_pictures(self) -> set[tuple[str, int]]:
+        """Name and step of the pictures in the store; MLflow writes them into the file's name."""
         names = (Path(file.path).name for file in self._client.list_artifacts(self.run_id, "images"))
         # The small copy is written last: a picture without it is sent again.
         matches = (re.match(r"(.+)\+step\+(\d+)\+timestamp\+.*compressed\.webp$", name) for name in names)
@@ -168,17 +169,17 @@ class Delivery:
 
     def _send_picture(self, record: Record) -> None:
         file = self._journal.pictures / record["file"]
-        there = record["name"].replace("/", "~"), record["step"]
-        if there not in self._pictures and file.exists():
+        name_and_step = record["name"].replace("/", "~"), record["step"]
+        if name_and_step not in self._pictures and file.exists():
             picture = np.load(file, allow_pickle=False)
             self._client.log_image(
                 self.run_id, picture, key=record["name"], step=record["step"], timestamp=record["time"]
             )
-            self._pictures.add(there)
+            self._pictures.add(name_and_step)
         file.unlink(missing_ok=True)
 
-    def _settle_parent(self) -> None:
-        """The parent is as well as the newest run of each of its stages."""
+    def _end_parent(self) -> None:
+        """Give the parent the worst status among the newest run of each of its stages."""
         runs = self._client.search_runs(
             [self.store.experiment_id],
             f"tags.`d2it.parent` = '{self._identity}'",

@@ -1,8 +1,8 @@
-"""The parent run: what the stages of one experiment share, each a process of its own.
+"""The parent run, which the stages of one experiment share though each is a process of its own.
 
 An experiment is a `dvc exp run` (DVC names it in DVC_EXP_NAME) or a `dvc repro` of the workspace. Its identity is a
-hash of name, baseline and all params, so processes that know nothing of each other agree on it, and repeating a
-`dvc repro` goes on with the same parent.
+hash of name, baseline and all params, so independent processes agree on it, and repeating a `dvc repro` goes on with
+the same parent.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ WORKSPACE = "workspace"
 
 
 @dataclass(frozen=True)
-class Parent:
-    """A parent run, before any store has heard of it."""
+class ParentRun:
+    """A parent run, before it is in any store."""
 
     identity: str
     name: str
@@ -31,14 +31,14 @@ class Parent:
     tags: dict[str, str]
 
     @classmethod
-    def here(cls, params: Params) -> "Parent":
+    def current(cls, params: Params) -> "ParentRun":
         """The experiment that this process belongs to, from its environment and folder."""
         name = os.environ.get("DVC_EXP_NAME") or WORKSPACE
         return cls.of(name, os.environ.get("DVC_EXP_BASELINE_REV", ""), params, git_commit())
 
     @classmethod
-    def of(cls, name: str, baseline: str, params: Params, commit: str) -> "Parent":
-        """An experiment that ran, or could have run, anywhere."""
+    def of(cls, name: str, baseline: str, params: Params, commit: str) -> "ParentRun":
+        """An experiment, wherever it ran; `baseline` and `commit` are Git's, '' if unknown."""
         flat = {key: as_text(value) for key, value in flatten(params.model_dump(mode="json")).items()}
         text = json.dumps([name, baseline, flat], sort_keys=True)
         tags = {"dvc.experiment": name, "dvc.baseline": baseline, "git.commit": commit}

@@ -1,10 +1,11 @@
-"""The journal of a stage's run: each point is on disk before anything is sent, one JSON line a record.
+"""The journal of a stage's run: each point is on disk before anything is sent, one line of JSON per record.
 
-A journal is an outbox, `.d2it/journal/<run>.jsonl` with a folder of pictures beside it. It lives until its run has
-ended and MLflow holds all of it. Whoever holds its lock may append and send; the lock goes with the process, so a
-journal that can be locked belongs to nobody alive.
+A journal is an outbox, `.d2it/journal/<run>.jsonl` with a folder of pictures beside it. It exists until its run has
+ended and MLflow holds all of it. The process that holds its lock may append and send; the lock ends with the process,
+so a journal that can be locked has no living writer. The lock is on the journal itself and never waited for, which is
+why pipeline/lock.py does not serve here.
 
-Records are flat objects with `kind` and `time` (ms since 1970); the first one, `kind: run`, says whose journal it is.
+Records are flat objects with `kind` and `time` (ms since 1970); the first one, `kind: run`, identifies the run.
 """
 
 import fcntl
@@ -44,7 +45,7 @@ class Journal:
 
     @classmethod
     def open(cls, root: Path, prefix: str, header: Record) -> "Journal":
-        """Go on with the unfinished journal of `prefix` that a dead process left, or start one with `header`.
+        """Continue the unfinished journal of `prefix` that a dead process left, or start one with `header`.
 
         Raises:
             OSError: the folder cannot be written.
@@ -57,17 +58,17 @@ class Journal:
                 journal.close()
         folder(root).mkdir(parents=True, exist_ok=True)
         path = folder(root) / f"{prefix}-{secrets.token_hex(4)}.jsonl"
-        # Under its final name only when locked and with a header: nobody adopts a journal that is being born.
-        unborn = path.with_suffix(".new")
-        journal = cls(path, os.open(unborn, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644))
+        # Under its final name only when locked and with a header, so that no other process adopts it too early.
+        new = path.with_suffix(".new")
+        journal = cls(path, os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644))
         fcntl.flock(journal._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         journal.append("run", header)
-        unborn.rename(path)
+        new.rename(path)
         return journal
 
     @classmethod
     def adopt(cls, path: Path) -> "Journal | None":
-        """Lock an existing journal; None if its writer lives, or it is gone."""
+        """Lock an existing journal; None if its writer is alive, or it is gone."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
         except FileNotFoundError:
@@ -128,7 +129,7 @@ class Journal:
         return [record for line in whole.splitlines() if (record := _parse(line))], offset + len(whole)
 
     def status(self) -> str | None:
-        """How the run ended, as MLflow says it; None while it has not."""
+        """How the run ended, as a status of MLflow; None while it has not."""
         last = None
         for record in self.read()[0]:
             if record["kind"] in ("start", "end"):
@@ -136,7 +137,7 @@ class Journal:
         return last
 
     def beat(self) -> None:
-        """Show that the writer lives, where locks do not reach (some network file systems)."""
+        """Show that the writer is alive, where locks do not reach (some network file systems)."""
         os.utime(self.path)
 
     def delete(self) -> None:
@@ -172,7 +173,7 @@ def clean(name: str) -> str:
 def left_behind(root: Path, host: str, silence: float = 300.0) -> Iterator[Journal]:
     """Lock, yield and release each journal whose writer is gone; a killed one is closed with status KILLED.
 
-    A writer on another host that was heard of in the last `silence` seconds counts as alive whatever its lock says.
+    A writer on another host that has written in the last `silence` seconds counts as alive even if its lock is free.
     """
     for path in sorted(folder(root).glob("*.jsonl")):
         journal = Journal.adopt(path)

@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, how it is opened by many processes at once, and how runs are found in it."""
+"""The MLflow store: its address, opening it from many processes at once, and looking up runs in it."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from d2it.files import replacing
 from pipeline.lock import locked as file_lock
 from tracking import views
 from tracking.journal import Journal, Record, now
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-BATCH = 1000  # metrics a request, MLflow's limit
-PARAMS_BATCH = 100  # likewise for params
+BATCH = 1000  # metrics per request, MLflow's limit
+PARAMS_BATCH = 100  # params per request, likewise
 EXPERIMENT = "d2it"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs, not with GenAI
 NOTE = "Stages: "
@@ -48,12 +49,17 @@ def redacted(text: str, uri: str) -> str:
     return " ".join(text.split())[:200]
 
 
+def error_line(error: Exception, uri: str) -> str:
+    """An exception of the store at `uri` as one line, without passwords."""
+    return redacted(f"{type(error).__name__}: {error}", uri)
+
+
 @contextmanager
 def locked(root: Path, seconds: float = 120.0) -> Iterator[None]:
-    """Hold the lock under which the repository's processes look for runs and make them.
+    """Hold the lock under which the repository's processes look up runs and create them.
 
     Raises:
-        StageError: another process held it for `seconds`.
+        StageError: another process has held it for `seconds`.
     """
     path = root / ".d2it" / "mlflow.lock"
     with file_lock(path, seconds=seconds, refusal=f"{path} has been locked for {seconds:.0f} s"):
@@ -61,9 +67,9 @@ def locked(root: Path, seconds: float = 120.0) -> Iterator[None]:
 
 
 def _make_database(uri: str) -> None:
-    """Make a new SQLite store beside its place and move it there whole.
+    """Create a new SQLite store whole or not at all.
 
-    MLflow makes its tables one by one: a job that is killed or preempted meanwhile would leave half of them, which
+    MLflow creates its tables one by one: a job that is killed or preempted meanwhile would leave half of them, which
     MLflow can never open again.
     """
     path = Path(uri.removeprefix("sqlite:///"))
@@ -71,15 +77,14 @@ def _make_database(uri: str) -> None:
         return
     from mlflow import MlflowClient
 
-    part = path.with_name(f"{path.name}.new")
-    for left in part.parent.glob(f"{part.name}*"):
-        left.unlink()
-    MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
-    part.replace(path)
+    with replacing(path) as part:
+        for left in part.parent.glob(f"{part.name}*"):  # of a process that was killed here, SQLite's own among them
+            left.unlink()
+        MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
 
 
 def quiet_mlflow() -> None:
-    """Before the first import of mlflow: no telemetry, no chatter, and a dead server is noticed in seconds."""
+    """To be called before the first import of mlflow: no telemetry, few messages, and short time-outs."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -100,7 +105,7 @@ class Store:
 
     @classmethod
     def connect(cls, root: Path) -> "Store":
-        """Open the store; on first use make its tables and the experiment, one process at a time."""
+        """Open the store; on first use create its tables and the experiment, one process at a time."""
         quiet_mlflow()
         from mlflow import MlflowClient
 
@@ -142,24 +147,24 @@ class Store:
                 return runs
 
     def parent(self, parent: Record) -> "Run":
-        """The parent run of an experiment, made if need be, with its params and tags."""
+        """The parent run of an experiment, created if need be, with its params and tags."""
         run = self.newest(f"tags.`d2it.identity` = '{parent['identity']}'")
         if run is None:
             tags = parent["tags"] | {"d2it.identity": parent["identity"]}
             run = self.client.create_run(self.experiment_id, run_name=parent["name"], tags=tags)
-        self._add(run, {key: value for key, value in parent["tags"].items() if run.data.tags.get(key) != value})
+        self._add_tags(run, {key: value for key, value in parent["tags"].items() if run.data.tags.get(key) != value})
         self._add_params(run, {key: value for key, value in parent["params"].items() if key not in run.data.params})
         return self.client.get_run(run.info.run_id)
 
     def child(self, header: Record, journal: Journal, parent_id: str) -> "Run":
         """The run of this journal; else the unfinished one of the same stage, key and parent; else a new one."""
         identity, stage, key = header["parent"]["identity"], header["stage"], header["key"]
-        mine = self.newest(f"tags.`d2it.journal` = '{journal.name}'")
-        if mine is not None:
-            return mine
+        own = self.newest(f"tags.`d2it.journal` = '{journal.name}'")
+        if own is not None:
+            return own
         same = f"tags.`d2it.parent` = '{identity}' and tags.`d2it.stage` = '{stage}' and tags.`d2it.key` = '{key}'"
         unfinished = self.newest(f"{same} and attributes.status != 'FINISHED'")
-        # A run whose journal is still there is going on elsewhere, or has points yet to come.
+        # A run whose journal still exists goes on elsewhere, or has points yet to be sent.
         if unfinished and not journal.path.with_name(f"{unfinished.data.tags['d2it.journal']}.jsonl").exists():
             self.client.set_tag(unfinished.info.run_id, "d2it.journal", journal.name)
             return unfinished
@@ -180,24 +185,24 @@ class Store:
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
     def link_stages(self, parent_id: str, runs: Mapping[str, str]) -> None:
-        """Lead from a parent to the runs, by stage: a tag each, and a line of links in the description.
+        """Link a parent to the runs, by stage: one tag per run, and a line of links in the description.
 
-        A description that somebody has written stays.
+        A description that a user has written stays.
         """
         for stage, run_id in runs.items():
             self.client.set_tag(parent_id, f"stage.{stage}", run_id)
         tags = self.client.get_run(parent_id).data.tags
-        found = {tag.removeprefix("stage."): run_id for tag, run_id in tags.items() if tag.startswith("stage.")}
-        links = [f"[{stage}](#/experiments/{self.experiment_id}/runs/{run_id})" for stage, run_id in found.items()]
+        linked = {tag.removeprefix("stage."): run_id for tag, run_id in tags.items() if tag.startswith("stage.")}
+        links = [f"[{stage}](#/experiments/{self.experiment_id}/runs/{run_id})" for stage, run_id in linked.items()]
         if tags.get("mlflow.note.content", NOTE).startswith(NOTE):
             self.client.set_tag(parent_id, "mlflow.note.content", NOTE + ", ".join(links))
 
     def keep(self, view: views.View) -> None:
-        """Let the page of experiments know a view."""
+        """Store a view of the page of experiments, which its address then opens."""
         self.client.set_experiment_tag(self.experiment_id, views.TAG + view.name, view.state())
 
     def sum_hours(self, parent_id: str) -> None:
-        """`gpu_hours` and `cpu_hours` of a parent: of all its stages, wherever and for whomever they ran."""
+        """`gpu_hours` and `cpu_hours` of a parent: the sum over its stages, shared ones included."""
         from mlflow.entities import Metric
 
         metrics = self.client.get_run(parent_id).data.metrics
@@ -206,7 +211,7 @@ class Store:
             if hours and metrics.get(total) != sum(hours):
                 self.log(parent_id, [Metric(total, sum(hours), now(), 0)])
 
-    def _add(self, run: "Run", tags: Mapping[str, str]) -> None:
+    def _add_tags(self, run: "Run", tags: Mapping[str, str]) -> None:
         for key, value in tags.items():
             self.client.set_tag(run.info.run_id, key, value)
 

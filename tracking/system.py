@@ -1,4 +1,4 @@
-"""What this job's own processes use of their node, every few seconds: never the whole machine, which others share."""
+"""CPU, memory and GPU use of this job's own processes, every few seconds; not of the whole node, which others share."""
 
 import contextlib
 import sys
@@ -22,7 +22,11 @@ class Usage:
         self.sample()  # CPU use is a difference
 
     def sample(self) -> Numbers:
-        """`system/cpu_percent` (100 a busy core, since the last sample), `system/memory_megabytes`, and of each GPU."""
+        """Use since the last sample, by metric.
+
+        `system/cpu_percent` (100 per busy core), `system/memory_megabytes`, and `gpu_<n>_percent` and
+        `gpu_<n>_memory_megabytes` of each GPU.
+        """
         seconds, memory, now = {}, 0, time.monotonic()
         for process in _job_processes():
             with contextlib.suppress(psutil.Error), process.oneshot():
@@ -40,14 +44,14 @@ class Usage:
         if torch is None or not torch.cuda.is_initialized():
             return numbers
         for index in range(min(self._gpus, torch.cuda.device_count())):
-            with contextlib.suppress(Exception):  # a driver that does not tell, as of a part of a GPU
+            with contextlib.suppress(Exception):  # not reported for a part of a GPU (MIG)
                 numbers[f"system/gpu_{index}_memory_megabytes"] = torch.cuda.device_memory_used(index) / 1e6
                 numbers[f"system/gpu_{index}_percent"] = float(torch.cuda.utilization(index))
         return numbers
 
 
 def _job_processes() -> Iterator[psutil.Process]:
-    """This rank, those beside it, which the same parent has started with the same command, and their children."""
+    """The ranks on this node, which one parent has started with the same command, and their children."""
     own = psutil.Process()
     ranks = {own}
     with contextlib.suppress(psutil.Error):
@@ -81,7 +85,7 @@ class Watch:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        with contextlib.suppress(Exception):  # a number less on a page is no reason to end anything
+        with contextlib.suppress(Exception):  # a missing number must not end the stage
             usage = Usage(self._gpus)
             while True:
                 last = self._ended.wait(INTERVAL)

@@ -1,8 +1,8 @@
 """Views of MLflow's page of experiments: a link that opens it with chosen columns, rows and plots.
 
-MLflow hides all columns of params and metrics until somebody chooses them. What its button 'Share' writes, a tag of the
-experiment that holds the state of the page, is written here. The state's form is MLflow 3.17's; tests/browser looks at
-the page that it gives.
+MLflow hides all columns of params and metrics until a user chooses them. Its button 'Share' writes a tag of the
+experiment that holds the state of the page; the same is written here. The state's form is MLflow 3.17's; tests/browser
+checks the page that results.
 """
 
 import json
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 TAG = "mlflow.sharedViewState."
-PIXELS = 7  # a letter of a column's head
+PIXELS = 7  # per letter of a column's head
 DISTANCES = ("fid.fid", "fid.random_frechet_distance")  # the second where the extractor has random weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """What the page shows."""
 
-    name: str  # of the view, in its link
+    name: str  # in its link
     params: tuple[str, ...]
     metrics: tuple[str, ...]  # the first orders the rows, the lowest on top
     run_ids: tuple[str, ...] = ()  # parent runs; empty: all
@@ -69,15 +69,25 @@ class View:
 SECTION = {"uuid": "d2it", "name": "Comparison", "display": True, "isReordered": False, "deleted": False,
            "isGenerated": False, "columns": 1}  # fmt: skip
 OVERVIEW = View(
-    "numbers",
-    ("grain.fine_ratio", "dvae.regularizer", "refinenet.layers", "refinenet.window", "sample.grain_source", "seed"),
-    (*DISTANCES, "fid.rfid", "fid.random_reconstruction_frechet_distance", "train_dvae.psnr",
-     "train_content.parameters", "train_content.multiply_adds", "train_content.images_per_second", "gpu_hours",
-     "cpu_hours"),
+    name="numbers",
+    params=(
+        "grain.fine_ratio", "dvae.regularizer", "refinenet.layers", "refinenet.window", "sample.grain_source", "seed",
+    ),
+    metrics=(
+        *DISTANCES, "fid.rfid", "fid.random_reconstruction_frechet_distance", "train_dvae.psnr",
+        "train_content.parameters", "train_content.multiply_adds", "train_content.images_per_second", "gpu_hours",
+        "cpu_hours",
+    ),
     first=len(DISTANCES),
 )  # fmt: skip
 
 
 def comparison(name: str, params: Sequence[str], metrics: Sequence[str], run_ids: Sequence[str]) -> View:
-    """Of some experiments: the params in which they differ, and their metrics drawn against these."""
-    return View(name, tuple(params), tuple(metrics), tuple(run_ids), plotted=tuple(metrics[:1]))
+    """A view of some experiments: the params in which they differ, and their metrics drawn against these."""
+    return View(
+        name=name,
+        params=tuple(params),
+        metrics=tuple(metrics),
+        run_ids=tuple(run_ids),
+        plotted=tuple(metrics[:1]),
+    )

@@ -36,6 +36,8 @@ def _write_npz(file: IO[bytes], arrays: dict[str, NDArray[Any]]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             array, header = np.asarray(array, order="C"), io.BytesIO()
+            if array.dtype.hasobject:
+                raise ValueError(f"{name}: an array of objects: must be numbers or text")
             np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
             entry = zipfile.ZipInfo(f"{name}.npy")  # of 1980
             entry.file_size = len(header.getvalue()) + array.nbytes

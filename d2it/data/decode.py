@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from d2it.data.imageset import Square
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; files are found by suffix, and suffixes lie
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; files are listed by suffix, and suffixes lie
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26  # of an image that is resized; Pillow refuses files of twice as many
 
 _UPRIGHT = {

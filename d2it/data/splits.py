@@ -35,7 +35,9 @@ def split_names(names: list[str], share: float, seed: int) -> Split:
         by_folder.setdefault(parts[0].lower() if len(parts) > 1 else "", []).append(name)
     validation = next((folder for folder in VALIDATION_FOLDERS if folder in by_folder), None)
     if "train" in by_folder and validation:
-        unused = [name for folder, found in by_folder.items() if folder not in ("train", validation) for name in found]
+        unused = [
+            name for folder, inside in by_folder.items() if folder not in ("train", validation) for name in inside
+        ]
         return Split(sorted(by_folder["train"]), sorted(by_folder[validation]), sorted(unused))
     names = sorted(names)
     held_out = max(1, round(share * len(names))) if share > 0 else 0

@@ -70,6 +70,10 @@ class DynamicVAE(nn.Module):
             "latent_channels": latent_channels, "regularizer": regularizer, "codebook_size": codebook_size,
             "factors": list(factors),
         }  # fmt: skip
+        if 2 ** (len(multipliers) - 1) != factors[0]:
+            raise ValueError(
+                f"multipliers {list(multipliers)}: must have one level more than {factors[0]} has halvings"
+            )
         self.latent_channels = latent_channels
         self.factors = list(factors)
         self.copies = copies_per_side(factors)

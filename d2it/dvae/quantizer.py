@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 COMMITMENT = 0.25
 DECAY = 0.99
-DEAD_BELOW = 2.0  # a vector that stands for fewer codes a step, on average, is replaced by a code of the step
+DEAD_BELOW = 2.0  # a vector that stands for fewer codes per step, on average, is replaced by a code of the step
 
 
 class Quantizer(nn.Module):
     """Nearest of K codebook vectors, learned by moving averages.
 
-    The codebook is frozen but in `learn`, which training calls once a step with the codes of the whole step: all its
+    The codebook is frozen but in `learn`, which training calls once per step with the codes of the whole step: all its
     micro-batches meet one codebook, whose moving average does not know how many ranks there are.
     """
 

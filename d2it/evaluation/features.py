@@ -83,10 +83,10 @@ def load_inception_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: not a file of tensors alone, as torch.save writes it") from None
     shapes = {name: value.shape for name, value in _empty_network().state_dict().items()}
     for name, shape in shapes.items():
-        found = weights.get(name) if isinstance(weights, dict) else None
-        if name.endswith("num_batches_tracked") and found is None:
+        given = weights.get(name) if isinstance(weights, dict) else None
+        if name.endswith("num_batches_tracked") and given is None:
             continue  # older files leave it out
-        if not isinstance(found, Tensor) or found.shape != shape:
+        if not isinstance(given, Tensor) or given.shape != shape:
             raise WeightsError(
                 f"{path}: {name}: must be a tensor {tuple(shape)}, as in torch-fidelity's Inception network"
             )

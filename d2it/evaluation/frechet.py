@@ -1,4 +1,7 @@
-"""Frechet distance between Gaussians fitted to features (Heusel et al. 2017), from streamed statistics."""
+"""Frechet distance between Gaussians fitted to features (Heusel et al. 2017), from streamed statistics.
+
+Ours: torch-fidelity keeps all features in memory, and the matrix root that it takes can come out complex.
+"""
 
 from dataclasses import dataclass
 

@@ -5,6 +5,7 @@ positions that they stand for. **Invariant: all copies of a code are equal**, in
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from einops import rearrange, repeat
@@ -12,7 +13,13 @@ from torch import Tensor
 
 
 def copies_per_side(factors: Sequence[int]) -> list[int]:
-    """Finest positions along a side of a code, by grain, coarsest first: factors (8, 16) give [2, 1]."""
+    """Finest positions along a side of a code, by grain, coarsest first: factors (8, 16) give [2, 1].
+
+    Raises:
+        ValueError: a factor is not twice the one before.
+    """
+    if not factors or any(b != 2 * a for a, b in pairwise(factors)):
+        raise ValueError(f"factors {list(factors)}: each must be twice the one before")
     return [factor // factors[0] for factor in reversed(factors)]
 
 

@@ -17,10 +17,8 @@ from scipy.ndimage import spline_filter1d  # type: ignore[import-untyped]
 from threadpoolctl import ThreadpoolController
 
 LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)  # of R, G, B
-KNOTS_PER_SIGMA = (
-    4  # knots a bandwidth: a cubic spline through the kernel is then wrong by less than 1e-4 of its height
-)
-PADDING = 16  # knots beyond [0, 1] while the spline is fitted, so that its ends are of no account
+KNOTS_PER_SIGMA = 4  # a cubic spline through the kernel is then wrong by less than 1e-4 of its height
+PADDING = 16  # knots beyond [0, 1] while the spline is fitted, so that its ends do not matter
 
 
 def region_entropy(images: NDArray[np.uint8], region_size: int, bandwidth: float) -> NDArray[np.float32]:

@@ -54,8 +54,8 @@ def _known_keys(root: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 
 def error_lines(root: type[BaseModel], errors: list[Any]) -> list[str]:
-    """One line 'key = value: what is allowed' a wrong key, from pydantic's errors of checking a `root` model."""
-    found: dict[str, tuple[str, list[str]]] = {}
+    """One line 'key = value: what is allowed' per wrong key, from pydantic's errors of checking a `root` model."""
+    wrong: dict[str, tuple[str, list[str]]] = {}
     for error in errors:
         location = error["loc"]
         if error["type"] == "extra_forbidden":
@@ -65,5 +65,5 @@ def error_lines(root: type[BaseModel], errors: list[Any]) -> list[str]:
         names = [str(part) for part in location if not (isinstance(part, str) and part.split("[")[0] in _UNION_PARTS)]
         key = ".".join(names)
         value = "" if error["type"] in ("missing", "extra_forbidden") else f" = {error['input']!r}"
-        found.setdefault(key, (value, []))[1].append(allowed)
-    return [f"{key}{value}: {' or '.join(dict.fromkeys(allowed))}" for key, (value, allowed) in found.items()]
+        wrong.setdefault(key, (value, []))[1].append(allowed)
+    return [f"{key}{value}: {' or '.join(dict.fromkeys(allowed))}" for key, (value, allowed) in wrong.items()]

@@ -17,6 +17,11 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 
 
+def knob(description: str) -> Any:
+    """What a key means, with unit and range."""
+    return Field(description=description)
+
+
 class Section(BaseModel):
     """Strict section of params.yaml: unknown keys and wrong types are errors."""
 
@@ -26,27 +31,23 @@ class Section(BaseModel):
 class DataParams(Section):
     """`data`: which images, at which size."""
 
-    source: str = Field(description="'skimage' (eight photos of the scikit-image wheel), or a folder or zip of images")
-    labels: Literal["folder", "none"] = Field(description="class = folder that holds the image, or no classes")
-    image_size: PositiveInt = Field(description="height and width of a training image, pixels")
-    flip: bool = Field(description="also train on images mirrored left to right")
-    validation: OpenShare = Field(description="share of images held out, where the source has no split of its own")
-    train_crops: PositiveInt = Field(description="skimage only: number of random training crops")
-    validation_crops: PositiveInt = Field(description="skimage only: number of random validation crops")
+    source: str = knob("'skimage' (eight photos of the scikit-image wheel), or a folder or zip of images")
+    labels: Literal["folder", "none"] = knob("class = folder that holds the image, or no classes")
+    image_size: PositiveInt = knob("height and width of a training image, pixels")
+    flip: bool = knob("also train on images mirrored left to right")
+    validation: OpenShare = knob("share of images held out, where the source has no split of its own")
+    train_crops: PositiveInt = knob("skimage only: number of random training crops")
+    validation_crops: PositiveInt = knob("skimage only: number of random validation crops")
 
 
 class GrainParams(Section):
     """`grain`: regions, their entropy, and which share of them is fine (paper section 3.1)."""
 
-    factors: list[PositiveInt] = Field(
-        description="downsampling factors, ascending powers of two; [8, 16] in the paper"
+    factors: list[PositiveInt] = knob("downsampling factors, ascending powers of two; [8, 16] in the paper")
+    fine_ratio: Share | list[Share] = knob(
+        "share of regions that are fine (k = 2), or shares of the k grains from coarsest to finest, sum 1"
     )
-    fine_ratio: Share | list[Share] = Field(
-        description="share of regions that are fine (k = 2), or shares of the k grains from coarsest to finest, sum 1"
-    )
-    bandwidth: Positive = Field(
-        description="sigma of the kernel density, in units of intensity [0, 1]; 0.01 in the paper"
-    )
+    bandwidth: Positive = knob("sigma of the kernel density, in units of intensity [0, 1]; 0.01 in the paper")
 
     @property
     def shares(self) -> list[float]:
@@ -69,19 +70,15 @@ class GrainParams(Section):
 class TrainingParams(Section):
     """What the three training stages share."""
 
-    images: PositiveInt = Field(description="images seen in all of training, counted with repetition")
-    batch_size: PositiveInt = Field(description="images per step, over all ranks")
-    micro_batch: PositiveInt = Field(
-        description="images per forward pass; divides batch_size; ranks share micro-batches"
-    )
-    warmup_images: Count = Field(description="images over which the learning rate rises linearly from 0")
-    cooldown_images: Count = Field(
-        description="images at the end over which it falls linearly to 0; 0 = constant (paper)"
-    )
-    gradient_clip: NonNegative = Field(description="largest gradient norm; 0 = no clipping")
-    precision: Literal["float32", "bfloat16"] = Field(description="autocast of the forward pass; weights stay float32")
-    log_images: PositiveInt = Field(description="images between two points of the curves")
-    checkpoint_images: PositiveInt = Field(description="images between two checkpoints")
+    images: PositiveInt = knob("images seen in all of training, counted with repetition")
+    batch_size: PositiveInt = knob("images per step, over all ranks")
+    micro_batch: PositiveInt = knob("images per forward pass; divides batch_size; ranks share micro-batches")
+    warmup_images: Count = knob("images over which the learning rate rises linearly from 0")
+    cooldown_images: Count = knob("images at the end over which it falls linearly to 0; 0 = constant (paper)")
+    gradient_clip: NonNegative = knob("largest gradient norm; 0 = no clipping")
+    precision: Literal["float32", "bfloat16"] = knob("autocast of the forward pass; weights stay float32")
+    log_images: PositiveInt = knob("images between two points of the curves")
+    checkpoint_images: PositiveInt = knob("images between two checkpoints")
 
     @property
     def steps(self) -> int:
@@ -92,40 +89,34 @@ class TrainingParams(Section):
 class DVAEParams(TrainingParams):
     """`dvae`: the Dynamic VAE (stage 1)."""
 
-    base_learning_rate: Positive = Field(
-        description="times batch_size = Adam's learning rate, as in LDM; 4.5e-6 in the paper"
-    )
-    channels: PositiveInt = Field(description="channels at full resolution; a multiple of 32, or 8 or 16; 128 in LDM")
-    multipliers: list[PositiveInt] = Field(description="channel multiplier of each level; [1, 2, 4, 4] in LDM")
-    res_blocks: PositiveInt = Field(description="residual blocks per level; 2 in LDM")
-    latent_channels: PositiveInt = Field(description="channels of a code, z; 4 in the paper")
-    regularizer: Literal["kl", "vq"] = Field(description="KL to N(0, I), or vector quantisation at the decoder's input")
-    kl_weight: NonNegative = Field(description="weight of the KL term, kl only; 1e-6 in LDM")
-    codebook_size: PositiveInt = Field(description="K, vq only; 1024 in the paper")
-    perceptual_weight: NonNegative = Field(
-        description="weight of LPIPS(VGG), needs downloaded weights; 1.0 in the paper"
-    )
-    adversarial_weight: NonNegative = Field(
-        description="weight of the PatchGAN loss, times the adaptive weight; 0.75 in the paper"
-    )
-    adversarial_start: Count = Field(description="images after which the discriminator joins")
-    adversarial_warmup: Count = Field(description="images over which its weight then rises linearly")
-    discriminator_channels: PositiveInt = Field(description="channels of the PatchGAN's first layer; 64 in LDM")
-    discriminator_layers: PositiveInt = Field(description="strided layers of the PatchGAN after the first; 3 in LDM")
+    base_learning_rate: Positive = knob("times batch_size = Adam's learning rate, as in LDM; 4.5e-6 in the paper")
+    channels: PositiveInt = knob("channels at full resolution; a multiple of 32, or 8 or 16; 128 in LDM")
+    multipliers: list[PositiveInt] = knob("channel multiplier of each level; [1, 2, 4, 4] in LDM")
+    res_blocks: PositiveInt = knob("residual blocks per level; 2 in LDM")
+    latent_channels: PositiveInt = knob("channels of a code, z; 4 in the paper")
+    regularizer: Literal["kl", "vq"] = knob("KL to N(0, I), or vector quantisation at the decoder's input")
+    kl_weight: NonNegative = knob("weight of the KL term, kl only; 1e-6 in LDM")
+    codebook_size: PositiveInt = knob("K, vq only; 1024 in the paper")
+    perceptual_weight: NonNegative = knob("weight of LPIPS(VGG), needs downloaded weights; 1.0 in the paper")
+    adversarial_weight: NonNegative = knob("weight of the PatchGAN loss, times the adaptive weight; 0.75 in the paper")
+    adversarial_start: Count = knob("images after which the discriminator joins")
+    adversarial_warmup: Count = knob("images over which its weight then rises linearly")
+    discriminator_channels: PositiveInt = knob("channels of the PatchGAN's first layer; 64 in LDM")
+    discriminator_layers: PositiveInt = knob("strided layers of the PatchGAN after the first; 3 in LDM")
 
 
 class TransformerParams(TrainingParams):
     """What the grain and the content transformer share."""
 
-    learning_rate: Positive = Field(description="AdamW's; 1e-4 in the paper")
-    weight_decay: NonNegative = Field(description="AdamW's; 0 in DiT")
-    ema_decay: Probability = Field(description="decay of the averaged weights per step; 0.9999 in DiT")
-    layers: PositiveInt = Field(description="adaLN-Zero blocks")
-    width: PositiveInt = Field(description="channels of a token")
-    heads: PositiveInt = Field(description="attention heads; divides width")
-    dropout: Probability = Field(description="after attention and inside the MLP; 0.1 in the paper")
-    label_dropout: Probability = Field(description="share of labels hidden, for classifier-free guidance; 0.1 in DiT")
-    activation_checkpointing: bool = Field(description="recompute blocks in the backward pass: less memory, more time")
+    learning_rate: Positive = knob("AdamW's; 1e-4 in the paper")
+    weight_decay: NonNegative = knob("AdamW's; 0 in DiT")
+    ema_decay: Probability = knob("decay of the averaged weights per step; 0.9999 in DiT")
+    layers: PositiveInt = knob("adaLN-Zero blocks")
+    width: PositiveInt = knob("channels of a token")
+    heads: PositiveInt = knob("attention heads; divides width")
+    dropout: Probability = knob("after attention and inside the MLP; 0.1 in the paper")
+    label_dropout: Probability = knob("share of labels hidden, for classifier-free guidance; 0.1 in DiT")
+    activation_checkpointing: bool = knob("recompute blocks in the backward pass: less memory, more time")
 
 
 class GrainTransformerParams(TransformerParams):
@@ -135,29 +126,27 @@ class GrainTransformerParams(TransformerParams):
 class ContentTransformerParams(TransformerParams):
     """`content_transformer`: backbone and loss of the Dynamic Content Transformer (stage 2b)."""
 
-    loss_weighting: Literal["code", "position"] = Field(
-        description="'code': a coarse region counts once (the dynamic grain loss); 'position': once for each copy"
+    loss_weighting: Literal["code", "position"] = knob(
+        "'code': a coarse region counts once (the dynamic grain loss); 'position': once for each copy"
     )
 
 
 class RefineNetParams(Section):
     """`refinenet`: the Efficient RefineNet."""
 
-    layers: Count = Field(description="adaLN-Zero blocks; 0 = no RefineNet, fine noise from the backbone's head")
-    window: PositiveInt | Literal["full"] = Field(description="side of an attention window, finest codes, or 'full'")
-    position: Literal["learnable", "fixed"] = Field(description="position embedding: learnable (paper), or sin-cos")
-    tokens: Literal["fine", "all"] = Field(description="compute the tokens of fine regions only, or of all regions")
+    layers: Count = knob("adaLN-Zero blocks; 0 = no RefineNet, fine noise from the backbone's head")
+    window: PositiveInt | Literal["full"] = knob("side of an attention window, finest codes, or 'full'")
+    position: Literal["learnable", "fixed"] = knob("position embedding: learnable (paper), or sin-cos")
+    tokens: Literal["fine", "all"] = knob("compute the tokens of fine regions only, or of all regions")
 
 
 class DiffusionParams(Section):
     """`diffusion`: the forward process of both transformers."""
 
-    timesteps: PositiveInt = Field(description="T; 1000 in the paper")
-    beta_start: Positive = Field(description="first beta of the linear schedule; 1e-4")
-    beta_end: Positive = Field(description="last beta of the linear schedule; 0.02")
-    objective: Literal["epsilon", "v"] = Field(
-        description="what the content transformer predicts; epsilon in the paper"
-    )
+    timesteps: PositiveInt = knob("T; 1000 in the paper")
+    beta_start: Positive = knob("first beta of the linear schedule; 1e-4")
+    beta_end: Positive = knob("last beta of the linear schedule; 0.02")
+    objective: Literal["epsilon", "v"] = knob("what the content transformer predicts; epsilon in the paper")
 
     @property
     def schedule(self) -> dict[str, Any]:
@@ -168,37 +157,35 @@ class DiffusionParams(Section):
 class SampleParams(Section):
     """`sample`: how many images are drawn, and how."""
 
-    images: PositiveInt = Field(description="number of samples; 10000 on FFHQ and 50000 on ImageNet in the paper")
-    batch_size: PositiveInt = Field(description="images per batch; part of the result's rounding")
-    sampler: Literal["ddpm", "ddim", "dpm-solver++"] = Field(description="ddpm in the paper")
-    steps: PositiveInt = Field(description="sampling steps of the content transformer; 250 in the paper")
-    grain_steps: PositiveInt = Field(description="sampling steps of the grain transformer; 250 in the paper")
-    guidance: NonNegative = Field(description="classifier-free guidance scale, on all latent channels; 1 = none")
-    guidance_interval: list[Share] = Field(description="[from, to], share of the noise levels guided; [0, 1] = all")
-    grain_source: Literal["transformer", "real", "random"] = Field(
-        description="grain maps from the grain transformer, of training images, or random at the same ratio"
+    images: PositiveInt = knob("number of samples; 10000 on FFHQ and 50000 on ImageNet in the paper")
+    batch_size: PositiveInt = knob("images per batch; part of the result's rounding")
+    sampler: Literal["ddpm", "ddim", "dpm-solver++"] = knob("ddpm in the paper")
+    steps: PositiveInt = knob("sampling steps of the content transformer; 250 in the paper")
+    grain_steps: PositiveInt = knob("sampling steps of the grain transformer; 250 in the paper")
+    guidance: NonNegative = knob("classifier-free guidance scale, on all latent channels; 1 = none")
+    guidance_interval: list[Share] = knob("[from, to], share of the noise levels guided; [0, 1] = all")
+    grain_source: Literal["transformer", "real", "random"] = knob(
+        "grain maps from the grain transformer, of training images, or random at the same ratio"
     )
 
 
 class FIDParams(Section):
     """`fid`: the extractor of the Frechet distances."""
 
-    extractor: Literal["inception", "random"] = Field(
-        description="'inception': FID; 'random': the same network with seeded weights, reported under another name"
+    extractor: Literal["inception", "random"] = knob(
+        "'inception': FID; 'random': the same network with seeded weights, reported under another name"
     )
-    batch_size: PositiveInt = Field(description="images per batch; part of the result's rounding")
-    reference: Literal["train", "validation"] = Field(description="real images to compare with")
-    reconstructions: PositiveInt = Field(description="validation images whose reconstructions rFID compares, at most")
-    neighbours: PositiveInt = Field(description="k of precision and recall; 3 in the ADM evaluator")
-    neighbour_images: PositiveInt = Field(
-        description="images of each side that precision and recall use, at most, drawn from all"
-    )
+    batch_size: PositiveInt = knob("images per batch; part of the result's rounding")
+    reference: Literal["train", "validation"] = knob("real images to compare with")
+    reconstructions: PositiveInt = knob("validation images whose reconstructions rFID compares, at most")
+    neighbours: PositiveInt = knob("k of precision and recall; 3 in the ADM evaluator")
+    neighbour_images: PositiveInt = knob("images of each side that precision and recall use, at most, drawn from all")
 
 
 class Params(Section):
     """params.yaml as a whole."""
 
-    seed: Count = Field(description="of all randomness")
+    seed: Count = knob("of all randomness")
     data: DataParams
     grain: GrainParams
     dvae: DVAEParams

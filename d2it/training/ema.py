@@ -1,4 +1,7 @@
-"""Exponential moving average of weights, in float32 as the weights themselves."""
+"""Exponential moving average of weights, in float32 as the weights themselves.
+
+Ours: PyTorch's AveragedModel adds a counter and a prefix to the names of what is saved.
+"""
 
 import copy
 from typing import Generic, TypeVar

@@ -1,4 +1,4 @@
-"""Training that the grain and the content transformer share: AdamW and averaged weights (paper section 4.1)."""
+"""Training that the grain and the content transformer share: AdamW and averaged weights."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar

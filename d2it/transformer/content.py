@@ -25,7 +25,7 @@ from d2it.transformer.dit import (
     sincos_positions,
     unpatchify,
 )
-from d2it.transformer.routing import DenseTokens, Route, plan_routes, rows
+from d2it.transformer.routing import DenseTokens, Route, gather, plan_routes
 
 # B, L and XL are the paper's (tables 1 and 2), 'backbone + RefineNet' layers; S is the demo's (ours).
 SIZES: dict[str, dict[str, Any]] = {
@@ -86,10 +86,10 @@ class RefineNet(nn.Module):
             the tokens (n, C) for the next finer grain.
         """
         B, side, position = len(z), self.side, route.tokens.position
-        children = rearrange(self.expand(rows(coarser, route.parent)), "m (four c) -> (m four) c", four=4)
+        children = rearrange(self.expand(gather(coarser, route.parent)), "m (four c) -> (m four) c", four=4)
         patches = rearrange(z, "b c (y p) (x q) -> (b y x) (c p q)", p=self.patch, q=self.patch)
-        x = self.join(torch.cat([rows(children, route.child), self.embed(rows(patches, position))], 1))  # (n, C)
-        x = x + rows(self.position, position % side**2)
+        x = self.join(torch.cat([gather(children, route.child), self.embed(gather(patches, position))], 1))  # (n, C)
+        x = x + gather(self.position, position % side**2)
         x = run_blocks(self.blocks, x, condition=condition, layout=route.tokens, recompute=self.recompute)
         out = self.head(x, condition, route.tokens)  # (n, channels_out)
         grid = out.new_zeros(B * side**2, out.shape[1]).index_copy(0, position, out)
@@ -152,6 +152,10 @@ class DynamicContentTransformer(nn.Module):
         self.all_tokens = tokens == "all"
         self.sides = [latent_grid // n for n in finer]
         finest_window = latent_grid if window == "full" else window
+        if finer and (finest_window < patch or latent_grid % finest_window):
+            raise ValueError(f"window {window}: must divide latent_grid, {latent_grid}, and hold whole regions")
+        if tokens not in ("fine", "all"):
+            raise ValueError(f"tokens {tokens!r}: must be 'fine' or 'all'")
         self.windows = [max(1, finest_window // n) for n in finer]  # the same part of the image at each grain
         self.refinenets = nn.ModuleList(
             RefineNet(

@@ -68,6 +68,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"heads {heads}: must divide width, {width}")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
@@ -99,7 +101,7 @@ class AdaLNZeroBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, layout: Layout) -> Tensor:
         """Tokens (..., C), condition (B, C) -> tokens (..., C)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (
-            layout.spread(part) for part in self.modulation(F.silu(condition)).chunk(6, dim=-1)
+            layout.broadcast(part) for part in self.modulation(F.silu(condition)).chunk(6, dim=-1)
         )
         attended = self.attention(modulate(self.norm1(x), shift1, scale1), layout)
         x = torch.addcmul(x, gate1, self.dropout(attended))
@@ -117,7 +119,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, layout: Layout) -> Tensor:
         """Tokens (..., C), condition (B, C)."""
-        shift, scale = (layout.spread(part) for part in self.modulation(F.silu(condition)).chunk(2, dim=-1))
+        shift, scale = (layout.broadcast(part) for part in self.modulation(F.silu(condition)).chunk(2, dim=-1))
         out: Tensor = self.linear(modulate(self.norm(x), shift, scale))
         return out
 

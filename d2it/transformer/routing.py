@@ -2,7 +2,7 @@
 windows (paper section 3.2).
 
 A block's linear layers do not care which tokens they see; only attention and the conditioning do. So a layout offers
-two things: `spread` one vector per image to its tokens, and `attend` among the tokens that see each other.
+two things: `broadcast` one vector per image to its tokens, and `attend` among the tokens that see each other.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 class Layout(Protocol):
     """What a block asks of a layout of tokens (..., C)."""
 
-    def spread(self, condition: Tensor) -> Tensor:
+    def broadcast(self, condition: Tensor) -> Tensor:
         """One vector per image, (B, C), to a shape that broadcasts to the tokens (..., C)."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class Layout(Protocol):
 class DenseTokens:
     """All tokens of every image, (B, N, C); each sees all tokens of its image."""
 
-    def spread(self, condition: Tensor) -> Tensor:
+    def broadcast(self, condition: Tensor) -> Tensor:
         return condition[:, None]  # (B, 1, C)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -47,8 +47,8 @@ class PackedTokens:
     image: Tensor  # (n,) int64, index into the batch
     groups: list[tuple[int, int]]  # (windows, tokens in each), in the list's order
 
-    def spread(self, condition: Tensor) -> Tensor:
-        return rows(condition, self.image)  # (n, C)
+    def broadcast(self, condition: Tensor) -> Tensor:
+        return gather(condition, self.image)  # (n, C)
 
     def to(self, device: torch.device | str) -> "PackedTokens":
         """The same on a device."""
@@ -131,7 +131,7 @@ def pack_windows(chosen: Tensor, window: int) -> PackedTokens:
     return PackedTokens(position, position // (h * w), groups)
 
 
-def rows(x: Tensor, index: Tensor) -> Tensor:
+def gather(x: Tensor, index: Tensor) -> Tensor:
     """x[index] for x (m, C) and index (n,), at less than half the cost; gradients are summed in a fixed order."""
     return F.embedding(index, x)
 

@@ -1,4 +1,4 @@
-"""The daemons of a private SLURM on this machine: munge, a controller and two nodes; slurm/dev.py is its command."""
+"""The daemons of a private SLURM on this machine: munge, a controller and two nodes; command.py starts and ends it."""
 
 import os
 import shutil
@@ -36,12 +36,12 @@ class DevCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For a process that is to use this cluster, without what a job of another one has left in ours."""
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
-        return ours | {"SLURM_CONF": str(self.conf)}
+        """For a process that is to use this cluster, without variables of another one."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        return kept | {"SLURM_CONF": str(self.conf)}
 
     def up(self, lines: Sequence[str] = ()) -> None:
-        """Start whatever does not run, and wait until both nodes are idle; nothing to do where all of it runs.
+        """Start the daemons that do not run, and wait until both nodes are idle.
 
         `lines`: 'KEY=VALUE' for slurm.conf, added, or in place of the template's line of that key.
 
@@ -68,7 +68,7 @@ class DevCluster:
             raise
 
     def down(self) -> None:
-        """Cancel all jobs, end all daemons, and remove the folder; nothing to do where there is no cluster."""
+        """Cancel all jobs, end all daemons, and remove the folder, if there is a cluster."""
         if not self.conf.exists():
             return
         if self.pid("slurmctld"):
@@ -83,26 +83,26 @@ class DevCluster:
         """Process id of a daemon of this cluster, None if it does not run."""
         with suppress(OSError, ValueError):
             pid = int((self.folder / f"{daemon}.pid").read_text())
-            # a stale file may name somebody else's process
+            # a stale file may name another process
             return pid if f"{self.folder}/".encode() in Path(f"/proc/{pid}/cmdline").read_bytes() else None
         return None
 
     def processes(self, node: str | None = None) -> list[int]:
-        """All processes of a node, or of all nodes: its slurmd, and whatever its jobs run."""
-        found, wanted = [], (node,) if node else NODES
+        """All processes of a node, or of all nodes: its slurmd, and those of its jobs."""
+        pids, wanted = [], (node,) if node else NODES
         for path in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):  # has ended, or is another user's
                 values = dict(entry.partition(b"=")[::2] for entry in path.read_bytes().split(b"\0"))
                 name = values.get(b"SLURMD_NODENAME", b"").decode()
                 if values.get(b"SLURM_CONF") == os.fsencode(self.conf) and name in wanted:
-                    found.append(int(path.parent.name))
-        return found
+                    pids.append(int(path.parent.name))
+        return pids
 
     def start(self, daemon: str) -> None:
         """Start a daemon, and wait until it runs.
 
         Raises:
-            StageError: it does not; the message holds its own last line.
+            StageError: it does not; the message holds the last lines of its output.
         """
         munge = {name: self.folder / file for name, file in _MUNGE_FILES.items()}
         command = {
@@ -121,7 +121,7 @@ class DevCluster:
             )
         _wait_until(lambda: self.pid(daemon) is not None or process.poll() is not None, START_SECONDS)
         if self.pid(daemon) is None:
-            raise StageError(f"{daemon} does not start: {self._last_words(daemon)}")
+            raise StageError(f"{daemon} does not start: {self._last_lines(daemon)}")
 
     def end(self, daemon: str) -> None:
         """End a daemon in order, by force after a while; the jobs of a node go on."""
@@ -134,41 +134,41 @@ class DevCluster:
             _kill([pid])
 
     def fail(self, node: str) -> None:
-        """What a power cut does to a node: its slurmd and all processes of its jobs are gone at once."""
+        """Kill a node's slurmd and all processes of its jobs at once, as a power cut does."""
         _kill(self.processes(node))
 
     def run(self, *command: str, timeout: float = 30.0) -> "subprocess.CompletedProcess[str]":
-        """Run a program against this cluster; the caller looks at its exit code."""
+        """Run a program against this cluster; the caller checks its exit code."""
         return subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
         )
 
     def wait_for_nodes(self, *states: str, nodes: Sequence[str] = NODES) -> None:
-        """Wait until each of `nodes` is in one of `states`, sinfo's words.
+        """Wait until each of `nodes` is in one of `states`, as sinfo names them.
 
         Raises:
             StageError: that takes too long.
         """
-        told, needed = "", ("munged", "slurmctld", *nodes)
+        output, needed = "", ("munged", "slurmctld", *nodes)
 
-        def settled() -> bool:
-            nonlocal told
-            told = self.run("sinfo", "--noheader", "--Node", f"--nodes={','.join(nodes)}", "--format=%N %T").stdout
-            return there() or not all(map(self.pid, needed))
+        def decided() -> bool:
+            nonlocal output
+            output = self.run("sinfo", "--noheader", "--Node", f"--nodes={','.join(nodes)}", "--format=%N %T").stdout
+            return ready() or not all(map(self.pid, needed))
 
-        def there() -> bool:
-            return {line.split()[0] for line in told.splitlines() if line.split()[1] in states} == set(nodes)
+        def ready() -> bool:
+            return {line.split()[0] for line in output.splitlines() if line.split()[1] in states} == set(nodes)
 
-        _wait_until(settled, START_SECONDS)
-        if not there():
-            dead = [f"{daemon} does not run: {self._last_words(daemon)}" for daemon in needed if not self.pid(daemon)]
-            raise StageError(dead[0] if dead else f"nodes are not {' or '.join(states)}: {' '.join(told.split())}")
+        _wait_until(decided, START_SECONDS)
+        if not ready():
+            dead = [f"{daemon} does not run: {self._last_lines(daemon)}" for daemon in needed if not self.pid(daemon)]
+            raise StageError(dead[0] if dead else f"nodes are not {' or '.join(states)}: {' '.join(output.split())}")
 
-    def _last_words(self, daemon: str) -> str:
-        """The end of what a daemon has said."""
+    def _last_lines(self, daemon: str) -> str:
+        """Of a daemon's output."""
         output = self.folder / f"{daemon}.out"
         lines = output.read_text(errors="replace").splitlines() if output.exists() else []
-        return "; ".join(lines[-2:]) or "says nothing"
+        return "; ".join(lines[-2:]) or "no output"
 
     def _write(self, lines: Sequence[str]) -> None:
         if len(str(self.folder)) > _LONGEST or " " in str(self.folder):
@@ -202,7 +202,7 @@ def with_lines(text: str, lines: Sequence[str]) -> str:
     """`text` of a slurm.conf with 'KEY=VALUE' lines, each added in place of the one of the same key, node or partition.
 
     Raises:
-        StageError: a line is no KEY=VALUE.
+        StageError: a line is not of the form KEY=VALUE.
     """
 
     def subject(line: str) -> str:
@@ -227,7 +227,7 @@ def _program(name: str) -> str:
 
 
 def _free_ports(count: int) -> Iterator[int]:
-    """Ports in a row that are free on 127.0.0.1, below those that the system gives to outgoing connections."""
+    """Consecutive ports that are free on 127.0.0.1, below those that the system uses for outgoing connections."""
     for _ in range(1000):
         first = SystemRandom().randrange(20_000, 32_000)
         with suppress(OSError), ExitStack() as stack:

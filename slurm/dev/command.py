@@ -10,7 +10,7 @@ from d2it.errors import UserError
 from pipeline.root import find_root
 from slurm.dev.cluster import DAEMONS, DevCluster
 
-_ABOUT = """A private SLURM of two nodes on this machine (Debian packages slurm-wlm and munge), as whoever starts it:
+_ABOUT = """A private SLURM of two nodes on this machine (Debian packages slurm-wlm and munge), run by the current user:
 
   eval "$(python -m slurm dev up)"    start it; stages asked for in this shell then run on it
   python -m slurm dev status          its daemons and nodes
@@ -38,12 +38,12 @@ def main(arguments: Sequence[str]) -> int:
             cluster.up(given.conf)
             where = f" --folder {shlex.quote(str(cluster.folder))}" if given.folder else ""
             print(f"SLURM runs in {cluster.folder}; it ends with: python -m slurm dev down{where}", file=sys.stderr)
-            # the profile `dev` of cluster.yaml fits these nodes
+            # profile `dev` of cluster.yaml fits these nodes
             print(f"export SLURM_CONF={shlex.quote(str(cluster.conf))} D2IT_PROFILE=dev")
     except UserError as error:
         print(error, file=sys.stderr)
         if given.action == "up" and not sys.stdout.isatty():
-            print("false")  # what `eval` then ends with
+            print("false")  # so that `eval "$(...)"` fails too
         return 2
     return 0
 

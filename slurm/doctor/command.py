@@ -1,4 +1,4 @@
-"""`python -m slurm doctor`: whether stages can run where they are to run, a line a check, and what to do if not."""
+"""`python -m slurm doctor`: checks whether stages can run on their target, one line per check, and how to mend it."""
 
 import argparse
 import os
@@ -19,19 +19,19 @@ from slurm.queue import call
 from slurm.target import find_target
 
 _ABOUT = """Checks what stages need of the cluster, or of the machine, that they are to run on (see D2IT_CLUSTER):
-a line a check, with what to do about a failure. On a cluster it runs one small job. Exit code 1 if a check fails."""
+one line per check, with what to do about a failure. On a cluster it runs a small job. Exit code 1 if a check fails."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit code: 0, or 1 if a check has failed.
 
     Raises:
-        StageError: this is no workspace.
+        StageError: the current folder is no workspace.
     """
     argparse.ArgumentParser("python -m slurm doctor", None, _ABOUT).parse_args(arguments)
     code = 0
     for finding in check():
-        print(f"{finding.verdict:<4}  {finding.check}: {finding.found}", flush=True)
+        print(f"{finding.verdict:<4}  {finding.check}: {finding.detail}", flush=True)
         code |= finding.verdict == "FAIL"
     return code
 
@@ -44,7 +44,7 @@ def check() -> Iterator[Finding]:
         yield Finding("ok", "cluster.yaml", _describe(resources))
     except StageError as error:
         yield from (Finding("FAIL", "cluster.yaml", line) for line in str(error).splitlines())
-    slurm = examine("SLURM", _reach)
+    slurm = examine("SLURM", _version)
     yield slurm
     if slurm.verdict == "skip":
         yield from check_here(root)
@@ -68,8 +68,13 @@ def _describe(resources: Mapping[str, Resources]) -> str:
     return f"{len(resources)} stages, {f'profile {profile}' if profile else 'no profile'}; {work}"
 
 
-def _reach() -> str:
-    """SLURM's version."""
+def _version() -> str:
+    """Version of the SLURM that answers.
+
+    Raises:
+        NoCheckError: stages do not run on SLURM.
+        CheckError: it does not answer.
+    """
     asked = os.environ.get("D2IT_CLUSTER")
     if asked and find_target() != "slurm":
         raise NoCheckError(f"D2IT_CLUSTER = {asked}: stages run on this machine")
@@ -80,16 +85,17 @@ def _reach() -> str:
         raise CheckError(f"SLURM_CONF = {conf}: no such file; unset it, or start that cluster")
     ping = call("scontrol", "ping")
     if ping is None or ping.returncode or " is UP" not in ping.stdout:
-        said = " ".join((ping.stderr or ping.stdout).split()) if ping else "no answer"
-        raise CheckError(f"scontrol ping: {said}; is this a machine of the cluster? D2IT_CLUSTER=local does without it")
+        output = " ".join((ping.stderr or ping.stdout).split()) if ping else "no answer"
+        advice = "is this a machine of the cluster? D2IT_CLUSTER=local does without it"
+        raise CheckError(f"scontrol ping: {output}; {advice}")
     config = call("scontrol", "show", "config")
-    found = dict(re.findall(r"^(SLURM_VERSION|KillWait)\s*= (.*)$", config.stdout if config else "", re.MULTILINE))
-    version, kill = found.get("SLURM_VERSION", "of unknown version"), found.get("KillWait", "unknown time").strip()
+    values = dict(re.findall(r"^(SLURM_VERSION|KillWait)\s*= (.*)$", config.stdout if config else "", re.MULTILINE))
+    version, kill = values.get("SLURM_VERSION", "of unknown version"), values.get("KillWait", "unknown time").strip()
     return f"{version} answers; a cancelled or preempted job has {kill} to save (KillWait)"
 
 
 def _misfits(resources: Mapping[str, Resources]) -> Iterator[Finding]:
-    """What stages ask for and the cluster does not have."""
+    """Requests of stages that the cluster cannot meet, and partitions that are down."""
     known = partitions()
     if known is None:
         yield Finding("skip", "partitions", "sinfo does not answer at once")

@@ -1,6 +1,5 @@
-"""Sends the doctor's checks to where stages run: a small job on a node, or a process on this machine."""
+"""Runs the doctor's checks where stages run: in a small job on a node, or in a process on this machine."""
 
-import fcntl
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from pipeline.lock import locked
 from slurm.cluster import Resources
 from slurm.doctor.node import Finding, Order
 from slurm.queue import call
@@ -22,10 +22,10 @@ from slurm.queue import call
 SUBMIT_SECONDS = 60.0
 QUEUE_SECONDS = 60.0
 RUN_SECONDS = 300.0  # torch from a cold shared folder takes its time
-GRACE_SECONDS = 15.0  # for a file written on a node to show up here
+GRACE_SECONDS = 15.0  # for a file written on a node to appear on this machine
 _NOT_SEEN, _NO_WORKSPACE = 71, 72  # exit codes of the job
 
-# Its output goes nowhere until the folder is known to be seen: SLURM would end the job without a word.
+# No output until the node has opened the folder: with an output file that it cannot open, SLURM ends a job silently.
 _SCRIPT = """#!/bin/bash
 cd {folder} || exit 71
 exec > log 2>&1
@@ -37,7 +37,7 @@ exec {python} -m slurm.doctor.node {folder}
 
 def check_here(root: Path) -> list[Finding]:
     """The checks, in a process of this machine."""
-    with _folder(root, gpus=0, elsewhere=False) as folder:
+    with order_folder(root, gpus=0, elsewhere=False) as folder:
         command = [sys.executable, "-m", "slurm.doctor.node", str(folder)]
         with (folder / "log").open("w") as log, suppress(subprocess.TimeoutExpired):
             subprocess.run(command, stdout=log, stderr=log, timeout=RUN_SECONDS, check=False)
@@ -47,7 +47,7 @@ def check_here(root: Path) -> list[Finding]:
 def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
     """The checks, in a job of at most 5 minutes on a node such as `resources` ask for."""
     gpus = min(1, resources.gpus_per_node)
-    with _folder(root, gpus=gpus, elsewhere=True) as folder:
+    with order_folder(root, gpus=gpus, elsewhere=True) as folder:
         script = _SCRIPT.format(
             folder=shlex.quote(str(folder)),
             setup="\n".join(resources.setup),
@@ -67,8 +67,8 @@ def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
         except subprocess.TimeoutExpired:
             return [Finding("FAIL", "job", f"sbatch: no answer within {SUBMIT_SECONDS:.0f} s; ask again later")]
         if done.returncode:
-            said = " ".join(done.stderr.replace("sbatch: error:", "").split())
-            return [Finding("FAIL", "job", f"sbatch: {said}; see `sinfo` and slurm/cluster.yaml")]
+            message = " ".join(done.stderr.replace("sbatch: error:", "").split())
+            return [Finding("FAIL", "job", f"sbatch: {message}; see `sinfo` and slurm/cluster.yaml")]
         job = done.stdout.strip().partition(";")[0]
         try:
             return _wait(job, folder)
@@ -88,8 +88,8 @@ def _options(resources: Resources, gpus: int) -> list[str]:
     }
     values |= {name.replace("_", "-"): value for name, value in resources.sbatch.items()}
     given = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items() if value]
-    ours = ["--job-name=d2it-doctor", "--time=5", "--nodes=1", "--ntasks=1", "--no-requeue", "--chdir=/"]
-    return ["--parsable", *given, *ours, "--output=/dev/null"]
+    fixed = ["--job-name=d2it-doctor", "--time=5", "--nodes=1", "--ntasks=1", "--no-requeue", "--chdir=/"]
+    return ["--parsable", *given, *fixed, "--output=/dev/null"]
 
 
 def _wait(job: str, folder: Path) -> list[Finding]:
@@ -105,8 +105,8 @@ def _wait(job: str, folder: Path) -> list[Finding]:
         if now - ended > GRACE_SECONDS:
             return [_explain(job, folder)]
         if now > limit and not ran:
-            found = f"job {job} is still queued after {now:.0f} s ({reason}): cancelled; ask again later"
-            return [Finding("skip", "node", found)]
+            detail = f"job {job} is still queued after {now:.0f} s ({reason}): cancelled; ask again later"
+            return [Finding("skip", "node", detail)]
         if now > limit:
             return [Finding("FAIL", "node", f"job {job} has no result after {now:.0f} s: {_last_line(folder)}")]
         time.sleep(0.5)
@@ -114,7 +114,7 @@ def _wait(job: str, folder: Path) -> list[Finding]:
 
 
 def _state(job: str) -> tuple[str, str]:
-    """SLURM's words for the job's state and its reason."""
+    """State of the job and its reason, as squeue shows them."""
     done = call("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T|%r")
     if done is None or (done.returncode and "Invalid job id" not in done.stderr):
         return "unknown", "SLURM does not answer"
@@ -125,8 +125,8 @@ def _state(job: str) -> tuple[str, str]:
 def _explain(job: str, folder: Path) -> Finding:
     """Why a job has ended without a result."""
     done = call("scontrol", "show", "job", "--oneliner", job)
-    found = dict(re.findall(r"\b(ExitCode|BatchHost|JobState)=(\S+)", done.stdout if done else ""))
-    code, node = int(found.get("ExitCode", "0:0").partition(":")[0]), found.get("BatchHost", "a node")
+    values = dict(re.findall(r"\b(ExitCode|BatchHost|JobState)=(\S+)", done.stdout if done else ""))
+    code, node = int(values.get("ExitCode", "0:0").partition(":")[0]), values.get("BatchHost", "a node")
     if code == _NOT_SEEN:
         shared = "the repository must lie in a folder that all nodes share"
         return Finding("FAIL", f"shared folder on {node}", f"{folder.parent} is not there; {shared}")
@@ -137,14 +137,14 @@ def _explain(job: str, folder: Path) -> Finding:
     if code in (126, 127):
         shared = "the environment must lie in a folder that all nodes share, or `setup` of cluster.yaml must make it"
         return Finding("FAIL", f"python on {node}", f"{sys.executable} does not start; {shared}")
-    ended = f"job {job}: {found.get('JobState', 'gone')}, exit code {code}"
+    ended = f"job {job}: {values.get('JobState', 'gone')}, exit code {code}"
     return Finding("FAIL", f"job on {node}", f"{ended}: {_last_line(folder)}")
 
 
 def _last_line(folder: Path) -> str:
     log = folder / "log"
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1] if lines else "it has said nothing"
+    return lines[-1] if lines else "no output"
 
 
 def _read(folder: Path) -> list[Finding]:
@@ -153,15 +153,14 @@ def _read(folder: Path) -> list[Finding]:
 
 
 @contextmanager
-def _folder(root: Path, gpus: int, elsewhere: bool) -> Iterator[Path]:
-    """A new folder with an order in it, and a lock that is held; gone afterwards."""
+def order_folder(root: Path, gpus: int, elsewhere: bool) -> Iterator[Path]:
+    """A new folder with an order in it, and a lock that is held; removed afterwards."""
     order = Order(str(root), gpus, elsewhere)
     folder = root / ".d2it" / f"doctor-{secrets.token_hex(8)}"
     folder.mkdir(parents=True)
     try:
         (folder / "order.json").write_text(json.dumps(asdict(order)), encoding="utf-8")
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locked(folder / "lock", seconds=0, refusal="another process holds the lock of a new folder"):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,6 @@
-"""The doctor's checks of a machine that is to run stages: `python -m slurm.doctor.node <folder>`, in its own job."""
+"""The doctor's checks of a machine that is to run stages: `python -m slurm.doctor.node <folder>`, in a small job."""
 
 import base64
-import fcntl
 import json
 import os
 import platform
@@ -15,10 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from d2it.errors import UserError
+from d2it.files import write_text
 from d2it.params import load_params
 from d2it.weights import locate
 from pipeline.dag import definitions
 from pipeline.downloads import needed, weights_folder
+from pipeline.errors import StageError
+from pipeline.lock import locked
 from tracking.store import redacted, split_credentials, tracking_uri
 
 ANSWER_SECONDS = 10.0
@@ -26,20 +28,20 @@ ANSWER_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check has found; `found` also says what to do about a failure."""
+    """The result of one check; of a failure `detail` also explains what to do about it."""
 
     verdict: Literal["ok", "FAIL", "skip"]
     check: str
-    found: str
+    detail: str
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be checked; in `order.json` of the folder that both sides use."""
+    """What to check; in `order.json` of the folder that both sides use."""
 
     root: str  # the repository's real root
-    gpus: int  # that the job has asked for
-    elsewhere: bool  # asked from another machine
+    gpus: int  # requested for the job
+    elsewhere: bool  # ordered from another machine
 
 
 def main(folder: Path) -> None:
@@ -55,44 +57,42 @@ def main(folder: Path) -> None:
     }
     here = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     findings = [examine(f"{name} on {here}", check) for name, check in checks.items()]
-    part = folder / "result.part"
-    part.write_text(json.dumps([asdict(finding) for finding in findings]), encoding="utf-8")
-    part.replace(folder / "result.json")
+    write_text(folder / "result.json", json.dumps([asdict(finding) for finding in findings]))
 
 
 class CheckError(Exception):
-    """A check that has failed; the message says what is wrong, and what to do."""
+    """A check that has failed; the message explains what is wrong, and what to do."""
 
 
 class NoCheckError(Exception):
-    """A check that cannot be made; the message says why."""
+    """A check that cannot be made; the message explains why."""
 
 
 def examine(name: str, check: Callable[[], str]) -> Finding:
-    """What a check says, or how it fails; always one line without a password."""
+    """Run a check, which returns a detail or raises; the finding is always one line without a password."""
     try:
         return Finding("ok", name, check())
     except NoCheckError as reason:
         return Finding("skip", name, str(reason))
     except Exception as error:
-        said = str(error) if isinstance(error, CheckError | UserError) else f"{type(error).__name__}: {error}"
-        return Finding("FAIL", name, " ".join(said.split()))
+        message = str(error) if isinstance(error, CheckError | UserError) else f"{type(error).__name__}: {error}"
+        return Finding("FAIL", name, " ".join(message.split()))
 
 
 def locks(folder: Path, order: Order) -> str:
-    """The asking side holds a lock, which must hold here too."""
+    """The ordering side holds a lock, which must hold on this machine too."""
     if not order.elsewhere:
         raise NoCheckError("stages run on this machine")
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return "a lock taken elsewhere holds"
+    try:
+        with locked(folder / "lock", seconds=0, refusal="held"):
+            pass
+    except StageError:
+        return "a lock taken elsewhere holds"
     raise CheckError(f"a lock taken elsewhere does not hold: mount {order.root} so that flock works between machines")
 
 
 def torch_device(gpus: int) -> str:
-    """torch, and a product on the GPU if the job has one."""
+    """Version of torch, and a matrix product on the GPU if the job has one."""
     import torch
 
     if not torch.cuda.is_available():
@@ -108,10 +108,10 @@ def torch_device(gpus: int) -> str:
 
 
 def weights() -> str:
-    """The downloaded files that the stages open are there and right.
+    """The downloaded files that the stages open, checked.
 
     Raises:
-        WeightsError, ParamsError: one is not, or params.yaml cannot be read.
+        WeightsError, ParamsError: one is missing or wrong, or params.yaml cannot be used.
     """
     params = load_params()
     files = [locate(one, weights_folder()) for stage in definitions() for one in needed(stage, params)]

@@ -1,4 +1,4 @@
-"""A repository whose experiments were never run: their outputs are written by hand, into DVC's cache and refs."""
+"""A repository whose experiments were never run: the tests write their outputs into DVC's cache and refs."""
 
 import json
 import shutil
@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ablations.plan import Experiment
 from pipeline.key import content_md5
+from pipeline.packages import IN_A_JOB
 from tools.deps import ROOT
 
 COPIED = (
-    "d2it",
-    "stages",
-    "slurm",
+    *IN_A_JOB,
     "presets",
     "dvc.yaml",
     "params.yaml",
@@ -83,4 +81,4 @@ class HandMade:
             out = {"path": str(path.relative_to(self.folder)), "hash": "md5", "md5": md5, "size": path.stat().st_size}
             stage = stages.setdefault(path.parent.name, {"cmd": f"python -m slurm {path.parent.name}", "outs": []})
             stage["outs"].append(out)
-        (self.folder / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+        (self.folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))

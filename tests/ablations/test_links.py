@@ -6,11 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ablations.links import Runs, compare, find_runs
+from ablations.links import Runs, find_runs, keep_comparison
 from ablations.plan import plan
 from ablations.tables import TABLES
-from tracking.store import Store
 from tools.deps import ROOT
+from tracking.store import Store
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there
     names = [row.experiments[0].name for row in chosen.rows if row.label in ("8", "4", "2")]
     ids = [parent(store, name, name) for name in names[:2]]
     runs = find_runs(store.root, names)
-    assert runs.run(names[0]) == f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{ids[0]}"
-    assert runs.run(names[2]) == ""
-    address = compare(store.root, chosen, runs)
+    assert runs.address_of(names[0]) == f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{ids[0]}"
+    assert runs.address_of(names[2]) == ""
+    address = keep_comparison(store.root, chosen, runs)
     key = parse_qs(urlsplit(address).fragment.partition("?")[2])["viewStateShareKey"][0]
     view = json.loads(store.client.get_experiment(store.experiment_id).tags[f"mlflow.sharedViewState.{key}"])
     assert {run.info.run_id for run in store.client.search_runs([store.experiment_id], view["searchFilter"])} == set(
@@ -44,7 +44,7 @@ def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there
     )
     assert view["compareRunCharts"][0]["selectedParams"] == ["refinenet.window"]
     assert view["compareRunCharts"][0]["selectedMetrics"] == ["fid.random_frechet_distance"]
-    assert compare(store.root, chosen, find_runs(store.root, names[:1])) == ""
+    assert keep_comparison(store.root, chosen, find_runs(store.root, names[:1])) == ""
 
 
 def test_runs_of_older_code_are_compared_and_an_mlflow_that_keeps_no_view_costs_the_link_only(
@@ -56,11 +56,11 @@ def test_runs_of_older_code_are_compared_and_an_mlflow_that_keeps_no_view_costs_
     for name in older:
         parent(store, name, name)
     runs = find_runs(store.root, older)
-    assert "viewStateShareKey=window-demo" in compare(store.root, chosen, runs)
+    assert "viewStateShareKey=window-demo" in keep_comparison(store.root, chosen, runs)
     others = [f"other-{n}-0000000{n}-0000" for n in range(2)]
-    assert compare(store.root, chosen, Runs(runs.address, runs.experiment, dict.fromkeys(others, "x"))) == ""
+    assert keep_comparison(store.root, chosen, Runs(runs.address, runs.experiment, dict.fromkeys(others, "x"))) == ""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9")
-    assert compare(store.root, chosen, runs) == ""
+    assert keep_comparison(store.root, chosen, runs) == ""
 
 
 def test_an_mlflow_that_was_never_used_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
     rows = demo(made).rows
     made.add(rows[0].experiments[0], {DISTANCE: 0.30})
     made.add(rows[0].experiments[1], {DISTANCE: 0.32})
-    made.add(rows[2].experiments[0], {DISTANCE: 0.20})
+    made.add(rows[2].experiments[0], {DISTANCE: 0.20, "train_content.parameters": 1_234_567})
     older = rows[3].experiments[0].name
     made.add(rows[3].experiments[0], {DISTANCE: 0.25}, name=f"{older[:-4]}0000")
     return made
@@ -39,12 +39,13 @@ def page(half: HandMade) -> str:
 
 
 def row(page: str, label: str) -> list[str]:
-    line = next(line for line in page.splitlines() if line.startswith(f"| {label} |"))
-    return [cell.strip().replace("\u00a0", " ") for cell in line.strip("|").split("|")]
+    """The cells of the first table's row of a setting."""
+    rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:1] == "|")
+    return [cell.replace("\u00a0", " ") for cell in next(cells for cells in rows if cells[0] == label)]
 
 
 def test_the_preset_and_the_seeds_are_those_that_were_run(page: str) -> None:
-    assert "preset `demo`, 2 seeds a setting, 4 of 8 experiments done" in page
+    assert "preset `demo`, 2 seeds per setting, 4 of 8 experiments done" in page
 
 
 def test_ours_stand_beside_the_papers_with_the_difference_to_the_best(page: str) -> None:
@@ -101,6 +102,12 @@ def test_an_experiment_of_another_table_counts(half: HandMade) -> None:
     depth = next(table for table in TABLES if table.name == "depth")
     page = markdown(report(depth, half.folder, "demo", 1))
     assert "0.2000 (n = 1)" in row(page, "4+2")[1]
+
+
+def test_parameters_are_shown_in_millions_without_a_best(half: HandMade) -> None:
+    sizes = next(table for table in TABLES if table.name == "sizes")
+    page = markdown(report(sizes, half.folder, "demo", 1)).partition("## parameters, M\n")[2]
+    assert row(page, "4 + 2 layers, width 128") == ["4 + 2 layers, width 128", "1.235 (n = 1)"]
 
 
 def test_names_end_in_what_the_repository_holds(half: HandMade) -> None:

@@ -67,6 +67,6 @@ def test_depths_are_labelled_with_the_presets_own_numbers() -> None:
     assert labels == {"": ["12+0", "10+2", "8+4", "12+2", "12+4"], DEMO: ["6+0", "4+2", "2+4", "6+2", "6+4"]}
 
 
-def test_the_papers_values_are_one_a_metric_at_most() -> None:
+def test_the_papers_values_are_one_per_metric_at_most() -> None:
     for table in TABLES:
         assert all(len(setting.paper) <= len(table.metrics) for setting in (*table.settings, *table.demo))

@@ -7,8 +7,8 @@ from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
 from ablations.links import MOST
 from ablations.plan import plan, varied
 from ablations.tables import DEMO, TABLES
-from tracking.views import OVERVIEW, comparison
 from tools.deps import ROOT
+from tracking.views import OVERVIEW, comparison
 
 
 def test_the_largest_view_of_each_table_fits_into_a_tag_of_mlflow() -> None:

@@ -14,9 +14,9 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from ablations.plan import Plan, plan
 from ablations.tables import TABLES
 from d2it.params import Params
-from tracking.tracker import Tracker
 from tests.ablations.handmade import HandMade
 from tests.tracking.server import Server, free_port
+from tracking.tracker import Tracker
 
 SHOWN = ("8", "4", "2")  # windows
 DISTANCES = {"8": 1.175, "4": 1.25, "2": 1.5}

@@ -7,10 +7,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from ablations.links import compare, find_runs
-from tracking.views import OVERVIEW
+from ablations.links import find_runs, keep_comparison
 from tests.browser.conftest import DISTANCES, Windows
 from tests.tracking.mlflow_store import runs
+from tracking.views import OVERVIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -21,7 +21,7 @@ def until(browser: WebDriver, condition: Callable[[WebDriver], object], what: st
 
 
 def text(browser: WebDriver) -> str:
-    """All that the page says."""
+    """All text of the page."""
     return str(browser.execute_script("return document.body.innerText"))  # type: ignore[no-untyped-call]
 
 
@@ -40,8 +40,8 @@ def test_a_comparison_of_three_windows_shows_three_rows_what_differs_and_the_dis
     browser: WebDriver, windows: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    found = find_runs(windows.folder, [e.name for e in windows.experiments.values()])
-    address = compare(windows.folder, windows.plan, found)
+    of_windows = find_runs(windows.folder, [e.name for e in windows.experiments.values()])
+    address = keep_comparison(windows.folder, windows.plan, of_windows)
     browser.get(address.replace("http://127.0.0.1:5000", windows.server.uri))
     until(browser, lambda b: "3 matching runs" in text(b), "three rows")
     labels = "return [...document.querySelectorAll('svg .axis .label')].map(label => label.textContent)"

@@ -34,10 +34,10 @@ def test_a_report_is_readable_on_a_phone_and_all_its_pictures_open_without_a_net
         assert len(browser.execute_script(loaded)) >= len(SHOWN)  # samples of each
         widths = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
         assert widths[0] <= widths[1]
-        said = str(browser.execute_script("return document.body.innerText"))
-        assert "1.175" in said
-        assert "missing" in said  # without RefineNet was never run
-        assert all(experiment.name in said for experiment in windows.experiments.values())
+        text = str(browser.execute_script("return document.body.innerText"))
+        assert "1.175" in text
+        assert "missing" in text  # without RefineNet was never run
+        assert all(experiment.name in text for experiment in windows.experiments.values())
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})  # type: ignore[attr-defined]
         browser.execute_cdp_cmd("Network.disable", {})  # type: ignore[attr-defined]

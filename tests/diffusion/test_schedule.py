@@ -45,7 +45,7 @@ def test_respacing_keeps_the_ends_and_the_marginals(steps: int) -> None:
 def test_a_perfect_output_gives_back_z_0_and_noise(objective: str) -> None:
     z_0, noise, index = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8), torch.tensor([0, 300, 900])
     z_t = add_noise(FULL, z_0, noise, index)
-    value = target(FULL, z_0, noise, index, objective)
-    found = interpret(FULL, torch.cat([value, torch.zeros_like(value)], 1), z_t, index, objective)
+    value = target(FULL, z_0, noise, index, objective=objective)
+    found = interpret(FULL, torch.cat([value, torch.zeros_like(value)], 1), z_t, index, objective=objective)
     torch.testing.assert_close(found.z_0, z_0, atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(found.noise, noise, atol=2e-4, rtol=1e-4)

@@ -12,16 +12,20 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from d2it.dvae.discriminator import MAX_ADAPTIVE_WEIGHT, PatchDiscriminator, adaptive_weight, hinge_loss
-from d2it.dvae.loss import DVAELoss
+from d2it.dvae.loss import adversarial_share, autoencoder_loss
 from d2it.dvae.model import DynamicVAE
-from d2it.params import DVAEParams
-from d2it.training.checkpoints import Checkpoints
-from d2it.training.loop import MicroBatch, Run, Update, train
+from d2it.params import TrainingParams
 from d2it.ranks.ranks import Ranks
+from d2it.training.checkpoints import Checkpoints
+from d2it.training.loop import MicroBatch, TrainingRun, Update, train
 from tests.dvae.test_model import dvae, random_map
-from tests.transformer.models import DEMO
 
 SIZE = 2  # ranks
+START = 8  # images after which the discriminator joins
+PARAMS = TrainingParams(
+    images=24, batch_size=8, micro_batch=2, warmup_images=0, cooldown_images=0, gradient_clip=1.0, precision="float32",
+    log_images=320, checkpoint_images=100,
+)  # fmt: skip
 IMAGES = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 MAPS = random_map(2, 2, 8)
 
@@ -41,32 +45,37 @@ def discriminator() -> PatchDiscriminator:
     return PatchDiscriminator(8, 2)
 
 
-def training(folder: Path, ranks: Ranks) -> tuple[DynamicVAE, PatchDiscriminator, list[Update], Run]:
+def training(folder: Path, ranks: Ranks) -> tuple[DynamicVAE, PatchDiscriminator, list[Update], TrainingRun]:
     """Both updates of the stage train_dvae, with SGD: Adam makes much of the last digit of a gradient near zero."""
-    config = DVAE.model_validate(
-        DEMO.dvae.model_dump()
-        | {"images": 24, "batch_size": 8, "micro_batch": 2, "warmup_images": 0, "cooldown_images": 0,
-           "checkpoint_images": 100, "adversarial_start": 8, "adversarial_warmup": 0, "adversarial_weight": 0.75}
-    )  # fmt: skip
     model, adversary = dvae(), discriminator()
-    losses = DVAELoss(config, model, adversary, None)
     kept: dict[int, tuple[Tensor, Tensor]] = {}
 
     def autoencoder(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        images, maps = IMAGES[micro.rows], MAPS[micro.rows]
-        found = losses.autoencoder(images, maps, micro.generator, micro.images_seen)
-        kept[micro.number] = images, found.reconstructions
-        return found.loss, found.numbers
+        images, noise = IMAGES[micro.rows], torch.randn(2, 4, 4, 4, generator=micro.generator)
+        losses = autoencoder_loss(
+            model, images, MAPS[micro.rows], noise, discriminator=adversary,
+            adversarial_weight=0.75 * adversarial_share(micro.images_seen, START, 0),
+        )  # fmt: skip
+        kept[micro.number] = images, losses.reconstructions
+        return losses.loss, losses.numbers
 
     def second(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = losses.adversary(*kept.pop(micro.number))
+        loss = hinge_loss(*map(adversary, kept.pop(micro.number)))
         return loss, {"discriminator_loss": loss}
 
     updates = [
-        Update("autoencoder", model, torch.optim.SGD(model.parameters(), 0.1), 0.1, autoencoder),
-        Update("discriminator", adversary, torch.optim.SGD(adversary.parameters(), 0.1), 0.1, second, 8),
-    ]
-    run = Run(config, 8, 0, torch.device("cpu"), Checkpoints(folder), lambda *_: None, "toy", ranks=ranks)
+        Update(
+            name=name, model=part, optimizer=torch.optim.SGD(part.parameters(), 0.1), learning_rate=0.1, loss=loss,
+            starts_at=start,
+        )
+        for name, part, loss, start in (
+            ("autoencoder", model, autoencoder, 0), ("discriminator", adversary, second, START),
+        )
+    ]  # fmt: skip
+    run = TrainingRun(
+        params=PARAMS, rows=8, seed=0, device=torch.device("cpu"), checkpoints=Checkpoints(folder),
+        report=lambda *_: None, label="toy", ranks=ranks,
+    )  # fmt: skip
     return model, adversary, updates, run
 
 

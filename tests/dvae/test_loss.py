@@ -8,15 +8,20 @@ from torch import Tensor, nn
 from torchvision.models import vgg16
 
 from d2it.dvae.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
-from d2it.dvae.loss import DVAELoss
+from d2it.dvae.loss import AutoencoderLoss, adversarial_share, autoencoder_loss
+from d2it.dvae.model import DynamicVAE
 from d2it.dvae.perceptual import PerceptualLoss
 from tests.dvae.test_model import dvae, photos, random_map
-from tests.transformer.models import DEMO
 
 
-def losses(regularizer: str = "kl", **changes: object) -> DVAELoss:
-    config = DEMO.dvae.model_copy(update={"regularizer": regularizer, **changes})
-    return DVAELoss(config, dvae(regularizer=regularizer), PatchDiscriminator(8, 2), None)
+def loss(
+    images: Tensor, model: DynamicVAE, discriminator: PatchDiscriminator, adversarial_weight: float
+) -> AutoencoderLoss:
+    """Of three images on a random grain map."""
+    noise = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return autoencoder_loss(
+        model, images, random_map(2, 4), noise, discriminator=discriminator, adversarial_weight=adversarial_weight
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +46,41 @@ def test_adaptive_weight_is_the_ratio_of_gradient_norms_at_the_last_layer() -> N
 
 
 def test_the_discriminator_joins_at_its_start_and_warms_up() -> None:
-    loss = losses(adversarial_weight=0.75, adversarial_start=1000, adversarial_warmup=100)
-    assert loss.adversarial_share(999) == 0
-    assert 0 < loss.adversarial_share(1000) < loss.adversarial_share(1050) < 1
-    assert loss.adversarial_share(1100) == loss.adversarial_share(10**6) == 1
-    assert losses(adversarial_weight=0.0).adversarial_share(10**6) == 0
+    before, first, later, full, last = (adversarial_share(seen, 1000, 100) for seen in (999, 1000, 1050, 1100, 10**6))
+    assert before == 0
+    assert 0 < first < later < 1
+    assert full == last == 1
+    assert adversarial_share(9, 10, 0) == 0
+    assert adversarial_share(10, 10, 0) == 1
 
 
 @pytest.mark.parametrize("regularizer", ["kl", "vq"])
 @pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
 def test_gradients_are_finite_on_constant_images(regularizer: str, level: float) -> None:
-    loss = losses(regularizer, adversarial_weight=0.75, adversarial_start=0, adversarial_warmup=0)
+    model, discriminator = dvae(regularizer=regularizer), PatchDiscriminator(8, 2)
     images = torch.full((3, 3, 64, 64), level)
-    found = loss.autoencoder(images, random_map(2, 4), torch.Generator().manual_seed(0), 10)
-    (found.loss + loss.adversary(images, found.reconstructions)).backward()
-    gradients = [
-        p.grad for module in (loss.model, loss.discriminator) for p in module.parameters() if p.grad is not None
-    ]
+    losses = loss(images, model, discriminator, 0.75)
+    (losses.loss + hinge_loss(discriminator(images), discriminator(losses.reconstructions))).backward()
+    gradients = [p.grad for module in (model, discriminator) for p in module.parameters() if p.grad is not None]
     assert gradients
     assert all(bool(g.isfinite().all()) for g in gradients)
 
 
-def test_the_adversarial_term_moves_the_autoencoder_only_after_its_start() -> None:
-    for seen, expected in ((0, False), (10, True)):
-        loss = losses(adversarial_weight=0.75, adversarial_start=10, adversarial_warmup=0)
-        found = loss.autoencoder(photos(), random_map(2, 4), torch.Generator().manual_seed(0), seen)
-        assert ("adversarial" in found.numbers) is expected
+@pytest.mark.parametrize(("weight", "seen", "moves"), [(0.75, 0, False), (0.75, 10, True), (0.0, 10, False)])
+def test_the_adversarial_term_moves_the_autoencoder_only_after_its_start(weight: float, seen: int, moves: bool) -> None:
+    model, discriminator = dvae(), PatchDiscriminator(8, 2)
+    losses = loss(photos(), model, discriminator, weight * adversarial_share(seen, 10, 0))
+    losses.loss.backward()
+    assert ("adversarial" in losses.numbers) is moves
+    assert any(p.grad is not None for p in discriminator.parameters()) is moves
+
+
+def test_the_kl_and_lpips_terms_have_their_weights() -> None:
+    model, maps, noise = dvae(), random_map(2, 4), torch.zeros(3, 4, 8, 8)
+    weights = {"kl_weight": 0.5, "perceptual_weight": 2.0}
+    losses = autoencoder_loss(model, photos(), maps, noise, perceptual=lambda a, b: torch.full((3,), 7.0), **weights)
+    terms = losses.numbers["l1"] + 0.5 * losses.numbers["kl"] / (3 * 64 * 64) + 2.0 * 7.0
+    torch.testing.assert_close(losses.loss.detach(), terms)
 
 
 def test_the_discriminator_has_no_buffers_that_two_forward_passes_could_disturb() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from d2it.dvae.model import DVAEConfig, DynamicVAE, describe, kl_divergence, load_dvae, save_dvae
+from d2it.dvae.model import DynamicVAE, about, kl_divergence, load_dvae, save_dvae
 from d2it.grain.codes import copy_codes
 
 CPU = torch.device("cpu")
@@ -14,7 +14,10 @@ CPU = torch.device("cpu")
 
 def dvae(factors: list[int] | None = None, regularizer: str = "kl", seed: int = 0) -> DynamicVAE:
     torch.manual_seed(seed)
-    return DynamicVAE(DVAEConfig(8, [1, 1, 2, 2], 1, 4, regularizer, 16, factors or [8, 16]))
+    return DynamicVAE(
+        channels=8, multipliers=[1, 1, 2, 2], res_blocks=1, regularizer=regularizer, codebook_size=16,
+        factors=factors or [8, 16],
+    )  # fmt: skip
 
 
 def photos(n: int = 3, size: int = 64) -> Tensor:
@@ -106,13 +109,13 @@ def test_a_saved_model_comes_back_with_thresholds_and_scale(tmp_path: Path, regu
     loaded = load_dvae(tmp_path, CPU)
     grain_map = random_map(2, 4)
     assert torch.equal(model.reconstruct(photos(), grain_map), loaded.reconstruct(photos(), grain_map))
-    assert describe(loaded) == describe(model)
+    assert (loaded.architecture, about(loaded)) == (model.architecture, about(model))
     assert (loaded.thresholds, loaded.latent_scale, loaded.data) == ([2.5], 0.7, "photos")
 
 
 def test_ldm_size_encoder_and_decoder_have_ldms_parameter_count() -> None:
     """LDM's KL-f8 autoencoder has 83.65 M parameters: ours with one factor, plus its two 1 x 1 convolutions (92)."""
     with torch.device("meta"):
-        model = DynamicVAE(DVAEConfig(128, [1, 2, 4, 4], 2, 4, "kl", 1024, [8]))
+        model = DynamicVAE(factors=[8])
     quant_convolutions = (8 * 8 + 8) + (4 * 4 + 4)
     assert sum(p.numel() for p in model.parameters()) + quant_convolutions == 83_653_863

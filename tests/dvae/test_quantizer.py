@@ -1,4 +1,4 @@
-"""VQ: the codebook stands still but for one update a step, whose result is a function of codes, order and seed."""
+"""VQ: the codebook stands still but for one update per step, whose result is a function of codes, order and seed."""
 
 import pytest
 import torch

@@ -7,7 +7,7 @@ import pytest
 
 from d2it.params import FIDParams, Params, load_params
 from d2it.weights import INCEPTION, VGG16, Weights, WeightsError
-from stages import downloads
+from pipeline import downloads
 from stages.stage import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[2]
 
 def params(extractor: str, perceptual_weight: float) -> Params:
     demo = load_params(ROOT / "params.yaml")
-    fid = FID.model_validate(demo.fid.model_dump() | {"extractor": extractor})
+    fid = FIDParams.model_validate(demo.fid.model_dump() | {"extractor": extractor})
     dvae = demo.dvae.model_copy(update={"perceptual_weight": perceptual_weight})
     return demo.model_copy(update={"fid": fid, "dvae": dvae})
 
 
 def test_only_the_stages_that_open_weights_need_them_and_the_demo_needs_none() -> None:
     paper = params("inception", 1.0)
-    found = {name: downloads.needed(name, paper) for name in NAMES if downloads.needed(name, paper)}
-    assert found == {"train_dvae": [VGG16], "fid": [INCEPTION]}
+    weights = {name: downloads.needed(name, paper) for name in NAMES if downloads.needed(name, paper)}
+    assert weights == {"train_dvae": [VGG16], "fid": [INCEPTION]}
     assert not any(downloads.needed(name, load_params(ROOT / "params.yaml")) for name in NAMES)
 
 

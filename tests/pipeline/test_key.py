@@ -8,10 +8,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
+from d2it.yaml import read_yaml
 from pipeline.errors import StageError
 from pipeline.key import content_md5, stage_key
 from pipeline.root import find_root
@@ -60,9 +61,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def set_param(workspace: Path, section: str, key: str, value: object) -> None:
-    values = yaml.safe_load((workspace / "params.yaml").read_text())
+    values = read_yaml((workspace / "params.yaml").read_text())
     values[section][key] = value
-    (workspace / "params.yaml").write_text(yaml.safe_dump(values))
+    YAML().dump(values, workspace / "params.yaml")
 
 
 def test_a_copy_elsewhere_with_other_times_and_comments_has_the_same_key(
@@ -202,11 +203,11 @@ def test_contents_have_dvcs_own_md5_and_dvc_root_is_the_real_repository_in_a_tem
     first = [["git", "init", "-q"], [*dvc, "init", "-q"], ["git", "add", "-A"], [*git, "commit", "-qm", "first"]]
     for step in [*first, [*dvc, "exp", "run", "--temp", "-S", "lr=2", "-q"], [*dvc, "repro", "-q"]]:
         if step[-1] == "-q" and "repro" in step:
-            copy = Path((tmp_path / "seen").read_text())  # the stage found the real root through DVC_ROOT ...
+            copy = Path((tmp_path / "seen").read_text())  # the stage wrote to the real root through DVC_ROOT ...
         subprocess.run(step, env=environment, check=True, timeout=60, capture_output=True)
     assert copy != tmp_path  # ... from a copy that is gone now
     assert not copy.exists()
-    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock = read_yaml(Path("dvc.lock").read_text())
     recorded = {out["path"]: out["md5"] for out in lock["stages"]["one"]["outs"]}
     assert recorded == {path: content_md5(Path(path)) for path in ("data", "file")}
 

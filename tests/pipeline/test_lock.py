@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lock import alone
 from pipeline.errors import StageError
+from pipeline.lock import alone
 from tools.deps import ROOT
 
 HOLD = """
@@ -29,8 +29,8 @@ def test_a_second_process_waits_is_refused_in_one_line_and_is_free_when_the_firs
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        told = pytest.raises(StageError, match=r"^sample: runs already.*; wait for it, or end it$")
-        with told as refused, alone(tmp_path, "sample", "one", patience=0.3):
+        refusal = pytest.raises(StageError, match=r"^sample: runs already.*; wait for it, or end it$")
+        with refusal as refused, alone(tmp_path, "sample", "one", patience=0.3):
             pytest.fail("two at once")
         assert "\n" not in str(refused.value)
         for stage, key in (("fid", "one"), ("sample", "two")):  # another stage or experiment is free

@@ -9,9 +9,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from d2it.data.arrays import Arrays
-from d2it.ranks.stopping import Stopped
 from d2it.ranks.in_order import in_order
 from d2it.ranks.ranks import Ranks
+from d2it.ranks.stopping import Stopped
 
 SIZE = 3
 WORK = ([], [0], [4, 2], [0, 1, 2], [5, 6, 7, 11], list(range(7)))  # more ranks than batches, as many, uneven rounds

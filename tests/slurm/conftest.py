@@ -16,17 +16,17 @@ class Cluster:
 
     def __init__(self, dev: DevCluster) -> None:
         self.dev = dev
-        # beside SLURM_CONF: nothing that the shell which runs the tests wishes for its own stages
+        # and none of the settings that the shell which runs the tests has for its own stages
         self.env = dev.environment | {"D2IT_CLUSTER": "slurm", "D2IT_PROFILE": "dev"}
 
     def run(self, *command: str, timeout: float = 60.0) -> str:
-        """What a program, run against this cluster, says on stdout; it must end with 0."""
+        """Stdout of a program that is run against this cluster and must end with 0."""
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
         assert done.returncode == 0, f"{command}: {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def stop_node(self, node: str) -> None:
-        """A power cut: its processes are gone at once, and SLURM is told, as its time-out would tell it later."""
+        """A power cut: its processes end at once, and SLURM marks it down, as it would after a time-out."""
         self.dev.fail(node)
         self.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 

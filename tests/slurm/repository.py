@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
-from tools.deps import ROOT
+from pipeline.packages import IN_A_JOB
 from tests.smallest import smallest_params
+from tools.deps import ROOT
 
 LIMIT = 60.0
 STAGE = "train_content"
 DAG = """stages:
   prepare: {cmd: x, params: [seed], outs: [outputs/prepare/data]}
-  train_content: {cmd: x, params: [seed, content], deps: [outputs/prepare/data], outs: [outputs/train_content/weights]}
+  train_content:
+    {cmd: x, params: [seed, content_transformer], deps: [outputs/prepare/data], outs: [outputs/train_content/weights]}
 """
-# What every stage of a test is: where it runs, who runs it, and then the test's own lines.
+# The stage of every test: it records its ranks, and then runs the test's own lines.
 ENTRY = """
 import os, pathlib, signal, sys, time
 from pipeline.errors import StageError
@@ -41,9 +43,9 @@ class Repository:
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
-        for package in ("d2it", "stages", "slurm"):
+        for package in IN_A_JOB:
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "params.yaml").write_text(yaml.safe_dump(smallest_params()), encoding="utf-8")
+        YAML().dump(smallest_params(), folder / "params.yaml")
         (folder / "dvc.yaml").write_text(DAG, encoding="utf-8")
         (folder / "outputs" / "prepare").mkdir(parents=True)
         (folder / "outputs" / "prepare" / "data").write_text("input")
@@ -54,7 +56,7 @@ class Repository:
         self.stage_is("pass")
 
     def stage_is(self, lines: str) -> None:
-        """What a stage does from now on; the lines know `name`, `key`, `ranks`, `root`, `out` and `wait_for`."""
+        """Set the code of the stages; the lines may use `name`, `key`, `ranks`, `root`, `out` and `wait_for`."""
         indented = "".join(f"    {line}\n" for line in lines.splitlines())
         (self.folder / "stages" / "entry.py").write_text(ENTRY + indented, encoding="utf-8")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm.capabilities import complaints, parse, refuse_impossible
-from slurm.cluster import Resources
 from pipeline.errors import StageError
+from slurm.capabilities import complaints, parse_sinfo, refuse_impossible
+from slurm.cluster import Resources
 from tests.slurm.conftest import Cluster
 
 # partition, state, time limit, nodes of a job, number, CPUs, MB, GRES: what `sinfo --exact` prints
@@ -17,10 +17,10 @@ gpu|up|2:00:00|1-4|6|32|128000|gpu:a100:4(S:0-1)
 gpu|up|2:00:00|1-4|2|128|1024000|gpu:h100:2,gpu:l4:6,shard:8
 fat|up|infinite|1-infinite|1|16|4096000|gpu
 """
-KNOWN = parse(SINFO)
+KNOWN = parse_sinfo(SINFO)
 
 
-def test_what_sinfo_says_is_understood() -> None:
+def test_the_output_of_sinfo_is_understood() -> None:
     assert [(one.name, one.is_default) for one in KNOWN.values()] == [("cpu", True), ("gpu", False), ("fat", False)]
     assert [one.max_minutes for one in KNOWN.values()] == [1440, 120, float("inf")]
     assert [one.max_nodes for one in KNOWN.values()] == [float("inf"), 4, float("inf")]
@@ -71,9 +71,9 @@ def test_what_the_cluster_can_give_is_not_refused(asked: Resources) -> None:
         ),
     ],
 )
-def test_what_it_never_can_is_one_line_that_says_what_is_allowed(asked: Resources, line: str) -> None:
-    (found,) = complaints(asked, KNOWN)
-    assert found.startswith(line)
+def test_what_it_never_can_is_one_line_that_names_what_is_allowed(asked: Resources, line: str) -> None:
+    (complaint,) = complaints(asked, KNOWN)
+    assert complaint.startswith(line)
 
 
 @pytest.mark.parametrize("program", [None, "exit 1", "exec sleep 30"])

@@ -1,14 +1,14 @@
-"""slurm/cluster.yaml: what a stage asks for, and how a mistake is told."""
+"""slurm/cluster.yaml: what a stage asks for, and how a mistake is reported."""
 
 from pathlib import Path
 
 import pytest
 
+from pipeline.dag import definitions
+from pipeline.errors import StageError
 from slurm.capabilities import Nodes
 from slurm.cluster import Resources, load_resources
 from slurm.launcher import CLUSTER
-from pipeline.dag import definitions
-from pipeline.errors import StageError
 
 STAGES = ("prepare", "fid")
 
@@ -29,10 +29,10 @@ def test_a_stage_overrides_the_defaults_key_by_key(tmp_path: Path) -> None:
     text = (
         "defaults: {partition: gpu, mem_gb: 16, sbatch: {reservation: r}}\nstages: {fid: {mem_gb: 64, partition: null}}"
     )
-    found = load_resources(write(tmp_path, text), STAGES)
-    assert (found["prepare"].partition, found["prepare"].mem_gb) == ("gpu", 16)
-    assert (found["fid"].partition, found["fid"].mem_gb) == (None, 64)
-    assert found["prepare"].sbatch == found["fid"].sbatch == {"reservation": "r"}
+    resources = load_resources(write(tmp_path, text), STAGES)
+    assert (resources["prepare"].partition, resources["prepare"].mem_gb) == ("gpu", 16)
+    assert (resources["fid"].partition, resources["fid"].mem_gb) == (None, 64)
+    assert resources["prepare"].sbatch == resources["fid"].sbatch == {"reservation": "r"}
 
 
 PROFILES = """
@@ -65,7 +65,7 @@ def test_an_unknown_profile_is_one_line_that_lists_the_known_ones(tmp_path: Path
     ]
 
 
-def test_profiles_that_are_not_chosen_are_checked_too_and_what_they_share_is_told_once(tmp_path: Path) -> None:
+def test_profiles_that_are_not_chosen_are_checked_too_and_what_they_share_is_reported_once(tmp_path: Path) -> None:
     text = """
     defaults: {mem_gb: -1}
     stages: {fid: {time: 10}}
@@ -85,10 +85,10 @@ def test_profiles_that_are_not_chosen_are_checked_too_and_what_they_share_is_tol
     assert lines[3].endswith("(in profile slow)")
 
 
-def test_ranks_are_one_a_gpu_or_one_and_counted_over_all_nodes(tmp_path: Path) -> None:
+def test_ranks_are_one_per_gpu_or_one_and_counted_over_all_nodes(tmp_path: Path) -> None:
     text = "defaults: {nodes: 2}\nstages: {prepare: {nodes: 1}, fid: {gpus_per_node: 4}}"
-    found = load_resources(write(tmp_path, text), STAGES)
-    assert [(one.tasks_per_node, one.world_size) for one in found.values()] == [(1, 1), (4, 8)]
+    resources = load_resources(write(tmp_path, text), STAGES)
+    assert [(one.tasks_per_node, one.world_size) for one in resources.values()] == [(1, 1), (4, 8)]
     text = "stages: {fid: {tasks_per_node: 3, gpus_per_node: 4}}\nprofiles: {p: {defaults: {tasks_per_node: null}}}"
     path = write(tmp_path, text)
     assert load_resources(path, STAGES)["fid"].tasks_per_node == 3
@@ -140,7 +140,7 @@ def test_a_mistake_is_one_line_that_names_file_key_and_value(tmp_path: Path, tex
     assert "\n" not in str(error.value)
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(StageError) as error:
         load_resources(write(tmp_path, "defaults: {nodes: 0}\nstages: {fid: {time: 0}, x: {}}"), STAGES)
     assert len(str(error.value).splitlines()) == 3
@@ -148,9 +148,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_our_own_file_is_right_for_the_stages_that_it_names() -> None:
     known = definitions(CLUSTER.parents[1] / "dvc.yaml")
-    found = load_resources(CLUSTER, known)
-    assert found["prepare"].gpus_per_node == 0
-    assert all(one.gpus_per_node == one.world_size == 1 for name, one in found.items() if name != "prepare")
+    resources = load_resources(CLUSTER, known)
+    assert resources["prepare"].gpus_per_node == 0
+    assert all(one.gpus_per_node == one.world_size == 1 for name, one in resources.items() if name != "prepare")
 
 
 def test_our_profile_for_the_private_cluster_fits_its_nodes() -> None:

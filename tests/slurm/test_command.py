@@ -1,4 +1,4 @@
-"""`python -m slurm`: what is wrong is said in one line before anything is written."""
+"""`python -m slurm`: mistakes are reported in one line before anything is written."""
 
 import os
 import shutil
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.target import find_target
 from pipeline.errors import StageError
+from slurm.target import find_target
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def test_an_unknown_stage_is_one_line_that_lists_the_allowed_ones(workspace: Pat
     assert done.stderr == "unknown stage 'train_gan'; allowed: prepare, fid\n"
 
 
-def test_wrong_params_are_a_line_each_and_nothing_is_written(workspace: Path) -> None:
+def test_wrong_params_are_one_line_each_and_nothing_is_written(workspace: Path) -> None:
     wrong = (
         (workspace / "params.yaml").read_text().replace("seed: 0", "seed: -1").replace("  window: 8", "  window: two")
     )
@@ -92,7 +92,7 @@ def program(folder: Path, name: str, lines: str) -> None:
     ("ping", "target"),
     [("echo 'Slurmctld(primary) at c is UP'", "slurm"), ("echo is DOWN", "local"), ("exit 1", "local")],
 )
-def test_without_a_wish_slurm_is_taken_where_it_answers(
+def test_without_a_choice_slurm_is_taken_where_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ping: str, target: str
 ) -> None:
     monkeypatch.delenv("D2IT_CLUSTER", raising=False)

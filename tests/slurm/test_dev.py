@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm.dev.cluster import DAEMONS, DevCluster, missing_programs, with_lines
 from pipeline.errors import StageError
+from slurm.dev.cluster import DAEMONS, DevCluster, missing_programs, with_lines
 from tests.slurm.conftest import Cluster, start_cluster
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 
 
 def dev(*arguments: str, path: str = os.environ["PATH"]) -> "subprocess.CompletedProcess[str]":
-    code = "import sys; from slurm.dev import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from slurm.dev.command import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
@@ -131,7 +131,7 @@ def test_a_daemon_that_does_not_start_is_one_line_and_leaves_nothing(tmp_path: P
     assert not folder.exists()
 
 
-def test_missing_programs_are_one_line_that_says_how_to_install_them(
+def test_missing_programs_are_one_line_with_the_command_that_installs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("slurm.dev.cluster._FOLDERS", str(tmp_path))

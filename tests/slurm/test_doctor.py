@@ -1,4 +1,4 @@
-"""`python -m slurm doctor`: each failure that can be provoked is one line that says what to do."""
+"""`python -m slurm doctor`: each failure that can be provoked is one line with what to do."""
 
 import http.server
 import shutil
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm import doctor, doctor_job
+from slurm.doctor import command
+from slurm.doctor.job import order_folder
 from slurm.doctor.node import CheckError, Finding, Order, examine, locks, mlflow, torch_device
 from tests.slurm.conftest import Cluster
 
@@ -24,14 +25,14 @@ SMALL = "defaults: {cpus_per_task: 1, mem_gb: 1}\n"
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workspace with a small cluster.yaml, and no wish where to run."""
+    """A workspace with a small cluster.yaml, and no choice where to run."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "dvc.yaml").write_text(DAG)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     for name in ("D2IT_CLUSTER", "D2IT_PROFILE", "D2IT_WEIGHTS", "DVC_ROOT", "MLFLOW_TRACKING_URI", "SLURM_CONF"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("slurm.doctor.CLUSTER", tmp_path / "cluster.yaml")
+    monkeypatch.setattr("slurm.doctor.command.CLUSTER", tmp_path / "cluster.yaml")
     monkeypatch.setattr("slurm.doctor.job.GRACE_SECONDS", 1.0)  # this folder needs none
     (tmp_path / "cluster.yaml").write_text(SMALL)
     return tmp_path
@@ -44,11 +45,11 @@ def on_cluster(workspace: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatc
 
 
 def diagnose() -> dict[str, Finding]:
-    return {finding.check: finding for finding in doctor.check()}
+    return {finding.check: finding for finding in command.check()}
 
 
 def failures() -> dict[str, str]:
-    return {name: finding.found for name, finding in diagnose().items() if finding.verdict == "FAIL"}
+    return {name: finding.detail for name, finding in diagnose().items() if finding.verdict == "FAIL"}
 
 
 @pytest.mark.slow
@@ -56,7 +57,7 @@ def failures() -> dict[str, str]:
 def test_a_cluster_that_is_well_passes_every_check(
     on_cluster: Cluster, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert doctor.main([]) == 0
+    assert command.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("ok    ") for line in lines)
     checks = [line.removeprefix("ok    ").partition(":")[0] for line in lines]
@@ -69,7 +70,7 @@ def test_a_cluster_that_is_well_passes_every_check(
 
 @pytest.mark.slow
 @pytest.mark.slurm
-def test_what_a_node_lacks_is_a_line_each_without_a_password(
+def test_what_a_node_lacks_is_one_line_each_without_a_password(
     on_cluster: Cluster, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = (workspace / "params.yaml").read_text()
@@ -79,18 +80,18 @@ def test_what_a_node_lacks_is_a_line_each_without_a_password(
         taken.bind(("127.0.0.1", 0))
         uri = f"http://me:secret@127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        found = diagnose()
-    assert [name.partition(" on ")[0] for name, one in found.items() if one.verdict == "FAIL"] == [
+        findings = diagnose()
+    assert [name.partition(" on ")[0] for name, one in findings.items() if one.verdict == "FAIL"] == [
         "weights",
         "weights",
         "MLflow",
     ]
-    assert "vgg16" in found["weights"].found
-    assert "put https://" in found["weights"].found
-    (store,) = [one.found for name, one in found.items() if name.startswith("MLflow")]
+    assert "vgg16" in findings["weights"].detail
+    assert "put https://" in findings["weights"].detail
+    (store,) = [one.detail for name, one in findings.items() if name.startswith("MLflow")]
     assert "refused" in store
-    assert "tracking.tracker sync" in store
-    assert not any("secret" in one.found for one in found.values())
+    assert "python -m tracking sync" in store
+    assert not any("secret" in one.detail for one in findings.values())
 
 
 @pytest.mark.slurm
@@ -110,25 +111,25 @@ def test_a_folder_that_a_node_does_not_see_is_named(on_cluster: Cluster, workspa
     deadline = time.monotonic() + 30
     while on_cluster.dev.run("srun", "--nodelist=n2", "true").returncode:
         assert time.monotonic() < deadline
-    found = failures()
+    failed = failures()
     on_cluster.dev.end("n2")
-    assert list(found) == ["shared folder on n2"]
-    assert f"{workspace}/.d2it is not there" in found["shared folder on n2"]
+    assert list(failed) == ["shared folder on n2"]
+    assert f"{workspace}/.d2it is not there" in failed["shared folder on n2"]
 
 
 @pytest.mark.slurm
 def test_an_environment_that_a_node_lacks_is_named(on_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/none/such/python")
-    found = failures()
-    assert [name.partition(" on ")[0] for name in found] == ["python"]
-    assert "/none/such/python does not start" in "".join(found.values())
+    failed = failures()
+    assert [name.partition(" on ")[0] for name in failed] == ["python"]
+    assert "/none/such/python does not start" in "".join(failed.values())
 
 
 @pytest.mark.slurm
-def test_a_set_up_line_that_fails_shows_its_own_words(on_cluster: Cluster, workspace: Path) -> None:
+def test_a_set_up_line_that_fails_shows_its_output(on_cluster: Cluster, workspace: Path) -> None:
     (workspace / "cluster.yaml").write_text("defaults: {mem_gb: 1, setup: ['echo no such module; exit 3']}")
-    found = failures()
-    assert "exit code 3: no such module" in "".join(found.values())
+    failed = failures()
+    assert "exit code 3: no such module" in "".join(failed.values())
 
 
 @pytest.mark.slurm
@@ -137,16 +138,16 @@ def test_a_full_cluster_is_no_failure_and_the_job_is_cancelled(
 ) -> None:
     monkeypatch.setattr("slurm.doctor.job.QUEUE_SECONDS", 1.0)
     job = on_cluster.run("sbatch", "--parsable", "--output=/dev/null", "-N2", "--exclusive", "--wrap=sleep 60").strip()
-    found = diagnose()
-    assert found["node"].verdict == "skip"
-    assert "still queued" in found["node"].found
+    findings = diagnose()
+    assert findings["node"].verdict == "skip"
+    assert "still queued" in findings["node"].detail
     queued = on_cluster.run("squeue", "--noheader", "--states=PENDING,RUNNING", "--format=%A").split()
     assert queued == [job]
 
 
 @pytest.mark.slurm
 @pytest.mark.parametrize(
-    ("text", "check", "found"),
+    ("text", "check", "expected"),
     [
         (
             "defaults: {partition: gpu}",
@@ -160,12 +161,12 @@ def test_a_full_cluster_is_no_failure_and_the_job_is_cancelled(
     ],
 )
 def test_a_wrong_cluster_yaml_is_one_line_and_no_job(
-    on_cluster: Cluster, workspace: Path, text: str, check: str, found: str
+    on_cluster: Cluster, workspace: Path, text: str, check: str, expected: str
 ) -> None:
     (workspace / "cluster.yaml").write_text(text)
     ((name, line),) = failures().items()
     assert name == check
-    assert found in line
+    assert expected in line
 
 
 @pytest.mark.slurm
@@ -186,10 +187,10 @@ def test_without_slurm_this_machine_is_checked(
         monkeypatch.setenv("D2IT_CLUSTER", asked)
     else:
         monkeypatch.setenv("PATH", str(workspace))
-    found = diagnose()
-    assert [name for name, one in found.items() if one.verdict == "FAIL"] == []
-    assert found["SLURM"].verdict == "skip"
-    assert {name.partition(" on ")[0] for name in found} >= {"python", "torch", "MLflow", "weights"}
+    findings = diagnose()
+    assert [name for name, one in findings.items() if one.verdict == "FAIL"] == []
+    assert findings["SLURM"].verdict == "skip"
+    assert {name.partition(" on ")[0] for name in findings} >= {"python", "torch", "MLflow", "weights"}
 
 
 def test_a_cluster_that_has_gone_is_named(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +241,7 @@ def test_a_server_is_asked_with_the_users_password_which_is_never_shown(
     assert "wrong-one" not in str(error.value)
 
 
-def test_a_database_that_somebody_keeps_locked_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_stays_locked_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr("slurm.doctor.node.ANSWER_SECONDS", 0.1)
     (tmp_path / ".d2it").mkdir()
@@ -252,14 +253,14 @@ def test_a_database_that_somebody_keeps_locked_is_told(tmp_path: Path, monkeypat
     database.close()
 
 
-def test_a_lock_that_does_not_hold_on_the_node_is_told(tmp_path: Path) -> None:
+def test_a_lock_that_does_not_hold_on_the_node_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckError, match="mount /shared so that flock works"):
         locks(tmp_path, Order(root="/shared", gpus=0, elsewhere=True))
-    with doctor_job._folder(tmp_path, gpus=0, elsewhere=True) as folder:
+    with order_folder(tmp_path, gpus=0, elsewhere=True) as folder:
         assert "holds" in locks(folder, Order(root="/shared", gpus=0, elsewhere=True))
 
 
-def test_a_gpu_that_torch_does_not_see_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_torch_does_not_see_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert torch_device(0).endswith("on the CPU")
     with pytest.raises(CheckError, match="sees no GPU"):

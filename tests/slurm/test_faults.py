@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.smallest import Repository
 from tests.slurm.conftest import Cluster
 from tests.slurm.repository import LIMIT, wait_for
 from tests.slurm.workflow import STAGE, Workflow, end, prepare
+from tests.smallest import Repository
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 Start = Callable[..., Workflow]
@@ -60,8 +60,8 @@ def test_kill_9_of_the_waiting_dvc_leaves_the_job_and_a_rerun_waits_for_it(workf
     dvc = w.start()
     w.wait_for_training()
     dvc.kill()
-    said, _ = end(dvc)
-    assert "dvc was killed" in said
+    output, _ = end(dvc)
+    assert "dvc was killed" in output
     assert "waiting for job" in w.run()
     assert w.submissions() == 1
     assert w.weights() == undisturbed
@@ -77,9 +77,9 @@ def test_kill_9_of_a_rank_ends_the_job_and_a_rerun_goes_on(
     dvc = w.start()
     w.wait_for_training()
     os.kill(w.ranks()[killed], signal.SIGKILL)
-    said, code = end(dvc)
+    output, code = end(dvc)
     assert code != 0
-    assert "failed" in said
+    assert "failed" in output
     assert not (w.folder / "outputs" / STAGE / "weights.safetensors").exists()
     assert "going on from step" in w.run()
     assert w.weights() == undisturbed
@@ -91,10 +91,10 @@ def test_scancel_ends_the_stage_which_has_saved_and_a_rerun_goes_on(workflow: St
     dvc = w.start()
     w.wait_for_training()
     w.cluster.run("scancel", w.job())
-    said, code = end(dvc)
+    output, code = end(dvc)
     assert code != 0
-    assert "CANCELLED" in said
-    assert "stopped after step" in said
+    assert "CANCELLED" in output
+    assert "stopped after step" in output
     assert "going on from step" in w.run()
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
@@ -105,10 +105,10 @@ def test_a_requeued_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> 
     dvc = w.start()
     w.wait_for_training()
     w.cluster.run("scontrol", "requeue", w.job())
-    said, code = end(dvc)
-    assert code == 0, said
-    assert "start 2 of job" in said
-    assert "going on from step" in said
+    output, code = end(dvc)
+    assert code == 0, output
+    assert "start 2 of job" in output
+    assert "going on from step" in output
     assert w.submissions() == 1
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
@@ -133,10 +133,10 @@ def test_a_preempted_job_goes_on_by_itself(workflow: Start, undisturbed: str) ->
     w.wait_for_training()
     high = ["--partition=high", "--nodes=2", "--exclusive", "--time=1", "--output=/dev/null", "--wrap=sleep 3"]
     w.cluster.run("sbatch", *high)
-    said, code = end(dvc)
-    assert code == 0, said
-    assert "stopped after step" in said
-    assert "start 2 of job" in said
+    output, code = end(dvc)
+    assert code == 0, output
+    assert "stopped after step" in output
+    assert "start 2 of job" in output
     assert w.submissions() == 1
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
@@ -167,10 +167,10 @@ def test_a_job_that_reaches_its_time_limit_twice_goes_on_by_itself(workflow: Sta
         w.wait_for_state(job, "PENDING")
         step = w.newest_step()
         w.cluster.run("scontrol", "update", f"jobid={job}", "timelimit=2")
-    said, code = end(dvc)
-    assert code == 0, said
-    assert "start 3 of job" in said
-    assert said.count("saved; asking SLURM to requeue the job") == 2
+    output, code = end(dvc)
+    assert code == 0, output
+    assert "start 3 of job" in output
+    assert output.count("saved; asking SLURM to requeue the job") == 2
     assert w.submissions() == 1
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
@@ -182,9 +182,9 @@ def test_a_job_whose_node_goes_down_goes_on_on_the_other(workflow: Start, undist
     w.wait_for_training()
     node = w.cluster.run("squeue", "--noheader", f"--job={w.job()}", "--format=%N").strip()
     w.cluster.stop_node(node)
-    said, code = end(dvc)
-    assert code == 0, said
-    assert "going on from step" in said
+    output, code = end(dvc)
+    assert code == 0, output
+    assert "going on from step" in output
     assert w.submissions() == 1
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
@@ -211,11 +211,11 @@ def test_ctrl_c_ends_the_job_after_it_has_saved_and_a_rerun_goes_on(
     dvc = w.start()
     w.wait_for_training()
     os.killpg(dvc.pid, number)
-    said, code = end(dvc)
+    output, code = end(dvc)
     assert code != 0
     wait_for(lambda: not w.jobs())
     step = w.newest_step()
-    assert f"stopped after step {step} " in said + "".join(p.read_text() for p in w.folder.glob(".d2it/logs/*/*_0*"))
+    assert f"stopped after step {step} " in output + "".join(p.read_text() for p in w.folder.glob(".d2it/logs/*/*_0*"))
     assert f"going on from step {step} " in w.run()
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
@@ -273,8 +273,8 @@ def test_a_controller_that_is_away_during_a_job_is_waited_for(workflow: Start, u
     dvc = w.start()
     w.wait_for_training()
     w.cluster.restart_controller()
-    said, code = end(dvc)
-    assert code == 0, said
+    output, code = end(dvc)
+    assert code == 0, output
     assert w.submissions() == 1
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
@@ -282,8 +282,8 @@ def test_a_controller_that_is_away_during_a_job_is_waited_for(workflow: Start, u
 
 def test_an_mlflow_server_that_is_away_for_the_whole_job_stops_nothing(workflow: Start, undisturbed: str) -> None:
     w = workflow()
-    said = w.run(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-    assert "MLflow does not have all of this run yet" in said
+    output = w.run(MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert "MLflow does not have all of this run yet" in output
     assert w.weights() == undisturbed
     assert list(w.folder.glob(f".d2it/journal/{STAGE}-*.jsonl"))
     w.assert_nothing_is_left()

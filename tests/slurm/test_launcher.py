@@ -72,7 +72,7 @@ def test_a_users_error_is_one_line_and_exit_code_2(repository: Repository) -> No
     assert done.stdout.splitlines()[2:] == ["x = 3: must be 4"]
 
 
-def test_a_job_that_ends_without_a_word_gives_its_own_exit_code(repository: Repository) -> None:
+def test_a_job_that_ends_without_output_gives_its_own_exit_code(repository: Repository) -> None:
     repository.stage_is("os._exit(3)")
     done = repository.run()
     assert done.returncode == 3
@@ -248,8 +248,8 @@ def test_other_params_are_another_job(repository: Repository) -> None:
 
 def test_what_is_edited_while_a_job_waits_changes_nothing_for_it(repository: Repository) -> None:
     repository.stage_is(
-        "wait_for('go')\nfrom d2it.params import load\nfrom pipeline.dag import definition\n"
-        "import d2it.seeds\nread = [load().seed, definition('prepare').cmd, 'edited' in dir(d2it.seeds), "
+        "wait_for('go')\nfrom d2it.params import load_params\nfrom pipeline.dag import definition\n"
+        "import d2it.seeds\nread = [load_params().seed, definition('prepare').cmd, 'edited' in dir(d2it.seeds), "
         "pathlib.Path('outputs/prepare/data').read_text()]\n(out / 'weights').write_text(repr(read))"
     )
     launcher = repository.start()

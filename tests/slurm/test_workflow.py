@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from stages.stage import NAMES
-from tests.smallest import Repository
 from tests.slurm.conftest import Cluster
 from tests.slurm.repository import LIMIT, wait_for
 from tests.slurm.workflow import Workflow
+from tests.smallest import Repository
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 TWO_RANKS = {name: {"nodes": 2} for name in ("train_content", "sample", "fid")} | {
@@ -54,12 +54,12 @@ def test_four_queued_experiments_two_at_a_time_each_have_their_parent_run_and_lo
     logs = [w.run("queue", "logs", line.split()[0]) for line in status.splitlines()[1:] if any(d in line for d in done)]
     assert status.count("Success") == 4, "\n".join(logs)
     assert not any("database is locked" in log for log in logs)
-    found = w.runs()
-    parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
+    runs = w.runs()
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len({run.data.tags["dvc.experiment"] for run in parents}) == 4
     assert len({run.data.params["content_transformer.learning_rate"] for run in parents}) == 4
     for parent in parents:
-        children = [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
         assert sorted(run.info.run_name for run in children) == ["fid", "sample", "train_content"]
         assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
         assert {run.data.tags["slurm.job_id"] for run in children} != {""}

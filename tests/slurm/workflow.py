@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ruamel.yaml import YAML
 
-from tests.smallest import Repository
+from d2it.yaml import read_yaml
 from tests.slurm.conftest import Cluster
 from tests.slurm.repository import LIMIT, wait_for
+from tests.smallest import Repository
 
 STAGE = "train_content"
 # Long enough to be hit in the middle, with a checkpoint every few tenths of a second.
@@ -30,9 +31,9 @@ exec {sbatch} "$@"
 def prepare(folder: Path) -> Repository:
     """A repository in which the stages up to a long train_content have run on this machine, undisturbed."""
     repository = Repository(folder)
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["content"] |= TRAINING
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    params = read_yaml((folder / "params.yaml").read_text())
+    params["content_transformer"] |= TRAINING
+    YAML().dump(params, folder / "params.yaml")
     repository.dvc("repro", STAGE)
     repository.commit()
     return repository
@@ -45,8 +46,7 @@ class Workflow:
         """`resources`: what stages ask SLURM for beside the defaults, by stage."""
         self.folder, self.cluster = folder, cluster
         shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns(".d2it"), symlinks=True)
-        settings = yaml.safe_dump({"defaults": DEFAULTS, "stages": resources})
-        (folder / "slurm" / "cluster.yaml").write_text(settings)
+        YAML().dump({"defaults": DEFAULTS, "stages": resources}, folder / "slurm" / "cluster.yaml")
         programs = folder.with_name(f"{folder.name}-programs")
         programs.mkdir()
         (programs / "sbatch").write_text(SBATCH.format(sbatch=shutil.which("sbatch")))
@@ -66,10 +66,10 @@ class Workflow:
         )  # fmt: skip
 
     def run(self, *command: str, **environment: str) -> str:
-        """The same from start to end, which must be good; returns what it says."""
-        said, code = end(self.start(*command, **environment))
-        assert code == 0, said
-        return said
+        """The same from start to end, which must succeed; returns its output."""
+        output, code = end(self.start(*command, **environment))
+        assert code == 0, output
+        return output
 
     def start_queue(self, jobs: int = 1) -> None:
         """dvc's workers, which live on and would hold a pipe open."""
@@ -101,7 +101,7 @@ class Workflow:
         return [job for job, folder in (line.split("|") for line in lines) if str(self.folder) in folder]
 
     def wait_for_state(self, job: str, state: str) -> None:
-        """Until SLURM says that a job is PENDING, RUNNING, ..."""
+        """Until SLURM shows a job as PENDING, RUNNING, ..."""
         ask = ("squeue", "--noheader", f"--job={job}", "--format=%T")
         wait_for(lambda: state in self.cluster.run(*ask), 2 * LIMIT)
 
@@ -121,8 +121,8 @@ class Workflow:
 
     def newest_step(self) -> int:
         """Of the newest checkpoint; 0 if there is none."""
-        found = self.checkpoints()
-        return int(found[-1].stem.partition("-")[2]) if found else 0
+        checkpoints = self.checkpoints()
+        return int(checkpoints[-1].stem.partition("-")[2]) if checkpoints else 0
 
     def wait_for_training(self, beyond: int = 0) -> None:
         """Until there is a checkpoint of a later step."""
@@ -130,7 +130,7 @@ class Workflow:
 
     def ranks(self) -> list[int]:
         """Process ids of the job's ranks on all nodes, which are this machine, by rank."""
-        found = {}
+        pids = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 command = (path / "cmdline").read_bytes().split(b"\0")
@@ -138,8 +138,8 @@ class Workflow:
             except OSError:
                 continue
             if b"slurm.worker" in command and str(self.folder).encode() in b" ".join(command):
-                found[int(environment.get(b"SLURM_PROCID", b"0"))] = int(path.name)
-        return [found[rank] for rank in sorted(found)]
+                pids[int(environment.get(b"SLURM_PROCID", b"0"))] = int(path.name)
+        return [pids[rank] for rank in sorted(pids)]
 
     def assert_nothing_is_left(self) -> None:
         """No job, no process, no entry of the ledger, no checkpoint."""
@@ -151,11 +151,11 @@ class Workflow:
 
 
 def end(process: "subprocess.Popen[str]", limit: float = 4 * LIMIT) -> tuple[str, int]:
-    """What a process says until it ends, and its exit code; one that does not end is killed."""
+    """The output of a process until it ends, and its exit code; one that does not end is killed."""
     try:
-        said, _ = process.communicate(timeout=limit)
+        output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        said, _ = process.communicate()
-        raise AssertionError(f"still runs after {limit} s:\n{said}") from None
-    return said, process.returncode
+        output, _ = process.communicate()
+        raise AssertionError(f"still runs after {limit} s:\n{output}") from None
+    return output, process.returncode

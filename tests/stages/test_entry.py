@@ -1,8 +1,9 @@
-"""What a job does around a stage's own work, with the real tracker and a stage that stands in for the real one."""
+"""What a job does around a stage's own work, with the real tracker and a stand-in for the stage."""
 
 import json
 import math
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,12 +12,12 @@ from types import ModuleType
 import pytest
 import torch
 
+from d2it.errors import UserError
 from d2it.params import ParamsError
 from d2it.ranks.ranks import Ranks
-from stages.entry import clear, pick_device, run
-from d2it.errors import UserError
 from pipeline.errors import StageError
-from stages.stage import Stage
+from stages.entry import clear, pick_device, run
+from stages.stage import NAMES, Stage
 from tests.transformer.models import content_transformer
 
 ROOT = Path(__file__).parents[2]
@@ -81,22 +82,22 @@ def test_a_stage_gets_its_params_and_folders_and_leaves_its_metrics(
     assert not (workspace / ".d2it").exists()
 
 
-def test_what_an_earlier_run_left_is_gone_but_for_what_persists(
+def test_outputs_of_an_earlier_run_are_removed_but_for_those_that_persist(
     workspace: Path, stage_is: Callable[[Main], None]
 ) -> None:
     for name in ("old.npy", "deep/er/old", "reference/statistics.npz"):
         path = workspace / "outputs/fid" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("old")
-    found: list[str] = []
+    kept: list[str] = []
 
     def main(stage: Stage) -> Mapping[str, float]:
-        found.extend(str(path.relative_to(stage.out)) for path in stage.out.rglob("*"))
+        kept.extend(str(path.relative_to(stage.out)) for path in stage.out.rglob("*"))
         return {}
 
     stage_is(main)
     run("fid")
-    assert sorted(found) == ["reference", "reference/statistics.npz"]
+    assert sorted(kept) == ["reference", "reference/statistics.npz"]
 
 
 def test_links_are_removed_and_not_what_they_lead_to(tmp_path: Path) -> None:
@@ -112,12 +113,12 @@ def test_links_are_removed_and_not_what_they_lead_to(tmp_path: Path) -> None:
 def test_a_failed_stage_keeps_its_checkpoints_for_the_same_stage_only(
     workspace: Path, stage_is: Callable[[Main], None]
 ) -> None:
-    found: list[bool] = []
+    resumed: list[bool] = []
 
     def main(stage: Stage) -> Mapping[str, float]:
-        found.append((stage.scratch / "checkpoint").exists())
+        resumed.append((stage.scratch / "checkpoint").exists())
         (stage.scratch / "checkpoint").touch()
-        if len(found) < 3:
+        if len(resumed) < 3:
             raise RuntimeError("out of memory")
         return {}
 
@@ -131,7 +132,7 @@ def test_a_failed_stage_keeps_its_checkpoints_for_the_same_stage_only(
         run("fid")  # another experiment
     (workspace / "params.yaml").write_text(params)
     run("fid")
-    assert found == [False, False, True]
+    assert resumed == [False, False, True]
     assert len(scratches(workspace)) == 1
 
 
@@ -162,12 +163,22 @@ def test_an_unknown_stage_is_an_error_that_lists_the_known_ones(workspace: Path)
     assert not (workspace / "outputs").exists()
 
 
-def test_only_our_own_value_errors_are_told_without_a_traceback() -> None:
-    assert is_users(StageError("x"))
-    assert is_users(ParamsError("x"))
-    assert not is_users(ValueError("x"))
-    assert not is_users(UnicodeDecodeError("utf-8", b"", 0, 1, "x"))
-    assert not is_users(RuntimeError("x"))
+def test_only_the_projects_own_value_errors_are_shown_without_a_traceback() -> None:
+    assert isinstance(StageError("x"), UserError)
+    assert isinstance(ParamsError("x"), UserError)
+    assert not isinstance(ValueError("x"), UserError)
+    assert not isinstance(UnicodeDecodeError("utf-8", b"", 0, 1, "x"), UserError)
+    assert not isinstance(RuntimeError("x"), UserError)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stages_module_run_by_hand_prints_what_to_type_instead(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{name}"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert "python -m slurm <stage>" in done.stderr
 
 
 def test_gradients_are_the_same_bytes_on_several_threads() -> None:
@@ -179,12 +190,12 @@ def test_gradients_are_the_same_bytes_on_several_threads() -> None:
         model = content_transformer()
         z, t, y = torch.randn(64, 4, 8, 8), torch.arange(64) * 10, torch.arange(64) % 4
         grain_map = torch.randint(0, 2, (64, 4, 4))
-        found = []
+        gradients = []
         for _ in range(6):
             model.zero_grad()
             model(z, t, y, grain_map).square().mean().backward()
-            found.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-        assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+            gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        assert all(torch.equal(a, b) for other in gradients[1:] for a, b in zip(gradients[0], other, strict=True))
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(before)

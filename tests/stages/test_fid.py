@@ -1,5 +1,4 @@
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,19 +8,22 @@ import torch
 from numpy.typing import NDArray
 from skimage import data
 
+from d2it.data.description import DataDescription, write_description
 from d2it.data.shards import ShardWriter
-from d2it.dvae.model import DVAEConfig, DynamicVAE, save_dvae
+from d2it.dvae.model import DynamicVAE, save_dvae
 from d2it.evaluation.features import random_weights
 from d2it.grain.entropy import region_entropy
 from d2it.params import FIDParams, Params, load_params
+from d2it.params.architecture import dvae_arguments
 from d2it.ranks.ranks import Ranks
 from d2it.weights import Weights, WeightsError
-from stages import fid
 from pipeline.errors import StageError
+from stages import fid
 from stages.stage import Stage
 
 ROOT = Path(__file__).parents[2]
 TRAIN, VALIDATION, SAMPLES = 6, 5, 7
+DATA = {"train": TRAIN, "validation": VALIDATION, "classes": [], "labels": "none", "image_size": 32}
 
 
 def crops(count: int, seed: int) -> NDArray[np.uint8]:
@@ -41,10 +43,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, rows in (("images", images), ("entropy", entropy), ("labels", np.zeros(count, np.int64))):
             with ShardWriter(outputs / "prepare" / half, name, rows.shape[1:], rows.dtype, count) as writer:
                 writer.append(rows)
-    description = {"train": TRAIN, "validation": VALIDATION, "fingerprint": "one"}
-    (outputs / "prepare" / "data.json").write_text(json.dumps(description))
+    write_description(outputs / "prepare", DataDescription(**DATA, fingerprint="one"))
     torch.manual_seed(0)
-    model = DynamicVAE(DVAEConfig(8, [1, 2, 4, 8], 1, 4, "kl", 256, [8, 16]))  # as in params.yaml
+    model = DynamicVAE(**dvae_arguments(load_params(ROOT / "params.yaml")))
     model.thresholds, model.data = [2.0], "one"
     save_dvae(outputs / "train_dvae", model)
     (outputs / "sample").mkdir()
@@ -55,15 +56,23 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stage(outputs: Path, reports: list[set[str]] | None = None, **changes: object) -> Stage:
     demo = load_params(ROOT / "params.yaml")
     small = {"batch_size": 4, "reconstructions": 4, "neighbours": 2, "neighbour_images": 6}
-    params: Params = demo.model_copy(update={"fid": FID.model_validate(demo.fid.model_dump() | small | changes)})
+    params: Params = demo.model_copy(update={"fid": FIDParams.model_validate(demo.fid.model_dump() | small | changes)})
 
     def report(_: int, __: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> None:
         if reports is not None:
             reports.append(set(pictures or {}))
 
     (outputs / "fid").mkdir(exist_ok=True)
-    cpu = torch.device("cpu")
-    return Stage("fid", params, outputs, outputs / "scratch", outputs / "weights", cpu, Ranks(), report)
+    return Stage(
+        name="fid",
+        params=params,
+        outputs=outputs,
+        scratch=outputs / "scratch",
+        weights=outputs / "weights",
+        device=torch.device("cpu"),
+        ranks=Ranks(),
+        report=report,
+    )
 
 
 def test_numbers_of_seeded_weights_have_names_of_their_own_and_the_same_bytes_again(outputs: Path) -> None:
@@ -101,8 +110,7 @@ def test_any_change_of_the_reference_images_or_the_extractor_changes_its_key(out
     ):
         assert fid.reference_key(stage(outputs, **change).params.fid, prepare) != key
     assert fid.reference_key(stage(outputs, neighbours=1, reconstructions=2).params.fid, prepare) == key
-    other = json.loads((prepare / "data.json").read_text()) | {"fingerprint": "two"}
-    (tmp_path / "data.json").write_text(json.dumps(other))
+    write_description(tmp_path, DataDescription(**DATA, fingerprint="two"))
     assert fid.reference_key(stage(outputs).params.fid, tmp_path) != key
 
 
@@ -116,13 +124,13 @@ def test_the_inception_extractor_reads_its_file_and_reports_as_fid(
     torch.save(random_weights(), path)
     ours = Weights(path.name, "", hashlib.sha256(path.read_bytes()).hexdigest())
     monkeypatch.setattr(fid, "INCEPTION", ours)
-    found = fid.main(stage(outputs, extractor="inception"))
-    assert set(found) == {"fid", "sfid", "inception_score", "precision", "recall", "rfid"}
+    numbers = fid.main(stage(outputs, extractor="inception"))
+    assert set(numbers) == {"fid", "sfid", "inception_score", "precision", "recall", "rfid"}
     seeded = fid.main(stage(outputs))
-    assert list(found.values()) == list(seeded.values()), "the same weights"
+    assert list(numbers.values()) == list(seeded.values()), "the same weights"
 
 
-def test_images_that_cannot_be_compared_are_told_before_any_work(outputs: Path, tmp_path: Path) -> None:
+def test_images_that_cannot_be_compared_are_reported_before_any_work(outputs: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"^fid.neighbours = 6: must be below the 6 samples images compared$"):
         fid.main(stage(outputs, neighbours=6))
     with pytest.raises(StageError, match="reconstructions: 1 images"):

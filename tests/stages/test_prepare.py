@@ -1,4 +1,4 @@
-"""The stage prepare: what later stages find in outputs/prepare, and that it is always the same."""
+"""The stage prepare: its outputs for later stages, and that they are always the same."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from PIL import Image
 from d2it.data.imageset import DataError
 from d2it.data.shards import Shards
 from d2it.grain.entropy import region_entropy
-from d2it.params import load_params, check_params
+from d2it.params import check_params, load_params
 from d2it.ranks.ranks import Ranks
 from stages import prepare
 from stages.stage import Stage
@@ -29,14 +29,14 @@ def run(folder: Path, **data: object) -> tuple[Path, dict[str, float], Reported]
     params = check_params(PARAMS | {"data": PARAMS["data"] | small | data})
     reported: Reported = []
     stage = Stage(
-        "prepare",
-        params,
-        folder,
-        folder,
-        folder,
-        torch.device("cpu"),
-        Ranks(),
-        lambda step, numbers, pictures=None: reported.append((step, numbers, pictures)),
+        name="prepare",
+        params=params,
+        outputs=folder,
+        scratch=folder,
+        weights=folder,
+        device=torch.device("cpu"),
+        ranks=Ranks(),
+        report=lambda step, numbers, pictures=None: reported.append((step, numbers, pictures)),
     )
     stage.out.mkdir(parents=True)
     return stage.out, prepare.main(stage), reported

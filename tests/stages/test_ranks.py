@@ -43,16 +43,22 @@ def nothing(*_: object) -> None:
 
 
 def run(
-    name: str, folder: Path, ranks: Ranks, regularizer: str = "kl", report: Callable[..., None] = nothing
+    name: str, folder: Path, ranks: Ranks, *, regularizer: str = "kl", report: Callable[..., None] = nothing
 ) -> Mapping[str, float]:
     """One stage, into folder/outputs; returns its final numbers."""
     stage = Stage(
-        name, params(regularizer), folder / "outputs", folder / "scratch" / name, folder, torch.device("cpu"), ranks,
-        report,
-    )  # fmt: skip
+        name=name,
+        params=params(regularizer),
+        outputs=folder / "outputs",
+        scratch=folder / "scratch" / name,
+        weights=folder,
+        device=torch.device("cpu"),
+        ranks=ranks,
+        report=report,
+    )
     stage.out.mkdir(parents=True, exist_ok=True)
     numbers = MAINS[name].main(stage)
-    if stage.leads:
+    if stage.main_rank:
         write_metrics(stage.out / "metrics.json", numbers)
     return numbers
 
@@ -118,14 +124,14 @@ def test_training_on_two_ranks_ends_where_one_process_does(alone: Path, tmp_path
         inputs(alone, tmp_path / name, NAMES[: NAMES.index(name)])
     mp.spawn(_train, (2, tmp_path), nprocs=2)
     for name in TRAINED:
-        found, expected = (contents(folder / "outputs", (name,)) for folder in (tmp_path / name, alone))
-        assert found.keys() == expected.keys()
+        trained, expected = (contents(folder / "outputs", (name,)) for folder in (tmp_path / name, alone))
+        assert trained.keys() == expected.keys()
         metrics = f"{name}/metrics.json"
-        assert json.loads(found[metrics]) == pytest.approx(json.loads(expected[metrics]), rel=1e-3), name
+        assert json.loads(trained[metrics]) == pytest.approx(json.loads(expected[metrics]), rel=1e-3), name
 
 
 def _train_vq(rank: int, size: int, folder: Path) -> None:
-    run("train_dvae", folder, join(rank, size, folder), "vq")
+    run("train_dvae", folder, join(rank, size, folder), regularizer="vq")
     dist.destroy_process_group()
 
 
@@ -137,7 +143,7 @@ def test_a_codebook_learns_the_same_on_one_rank_on_two_and_after_a_kill(alone: P
     """To the byte: a step has two micro-batches, whose gradients have one sum."""
     for place in ("one", "two", "killed"):
         inputs(alone, tmp_path / place, ("prepare",))
-    run("train_dvae", tmp_path / "one", Ranks(), "vq")
+    run("train_dvae", tmp_path / "one", Ranks(), regularizer="vq")
     expected = contents(tmp_path / "one" / "outputs", ("train_dvae",))
 
     mp.spawn(_train_vq, (2, tmp_path / "two"), nprocs=2)
@@ -148,8 +154,8 @@ def test_a_codebook_learns_the_same_on_one_rank_on_two_and_after_a_kill(alone: P
             raise KilledError
 
     with pytest.raises(KilledError):
-        run("train_dvae", tmp_path / "killed", Ranks(), "vq", kill)
-    run("train_dvae", tmp_path / "killed", Ranks(), "vq")
+        run("train_dvae", tmp_path / "killed", Ranks(), regularizer="vq", report=kill)
+    run("train_dvae", tmp_path / "killed", Ranks(), regularizer="vq")
     assert contents(tmp_path / "killed" / "outputs", ("train_dvae",)) == expected
 
 

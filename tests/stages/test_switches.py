@@ -1,5 +1,6 @@
 """Every value of every switch of the paper's tables goes through the stages it concerns, and makes a difference."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.slow
 BASE: dict[str, Any] = {
     "data.image_size": 128, "data.train_crops": 24, "data.flip": False,
     "dvae.images": 8, "dvae.warmup_images": 0, "dvae.cooldown_images": 0, "grain_transformer.images": 32,
-    "content_transformer.images": 32, "content_transformer.warmup_images": 0, "content_transformer.learning_rate": 0.01, "sample.images": 4,
+    "content_transformer.images": 32, "content_transformer.warmup_images": 0,
+    "content_transformer.learning_rate": 0.01, "sample.images": 4,
 }  # fmt: skip
 MADE = NAMES[:5]  # prepare .. train_content
 
@@ -71,9 +73,9 @@ def after(base: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 def samples(outputs: Path) -> np.ndarray[Any, Any]:
-    found = np.load(outputs / "sample" / "samples.npz", allow_pickle=False)["arr_0"]
-    assert found.shape == (4, 128, 128, 3)
-    return found
+    images = np.load(outputs / "sample" / "samples.npz", allow_pickle=False)["arr_0"]
+    assert images.shape == (4, 128, 128, 3)
+    return images
 
 
 @pytest.mark.parametrize("key", TRAINED)
@@ -92,8 +94,20 @@ def test_each_value_trains_a_content_transformer_of_its_own_and_samples_come_fro
 
 @pytest.mark.parametrize("key", SAMPLED)
 def test_each_value_samples_images_of_its_own(after: Callable[..., Path], key: str) -> None:
-    found = [samples(after(str(value), {key: value}, "sample")) for value in SAMPLED[key]]
-    assert len({images.tobytes() for images in found}) == len(found)
+    sampled = [samples(after(str(value), {key: value}, "sample")) for value in SAMPLED[key]]
+    assert len({images.tobytes() for images in sampled}) == len(sampled)
+
+
+def test_more_fine_regions_cost_more_multiply_adds_and_no_more_parameters(after: Callable[..., Path]) -> None:
+    costs = []
+    for ratio in (0.25, 1.0):
+        names = ("train_dvae", "encode_latents", "train_content")
+        outputs = after(str(ratio), {"grain.fine_ratio": ratio}, *names)
+        metrics = json.loads((outputs / "train_content" / "metrics.json").read_text())
+        costs.append((metrics["parameters"], metrics["multiply_adds"]))
+    (few, cheap), (many, expensive) = costs
+    assert few == many > 0
+    assert 0 < cheap < expensive
 
 
 @pytest.mark.parametrize("name", ENCODED)

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from d2it.params import Params, load_params
-from tools.deps import ROOT
 from tests.tracking.server import Server, free_port
+from tools.deps import ROOT
 
 ENVIRONMENT = (
     "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_EXP_NAME",
@@ -20,6 +19,8 @@ ENVIRONMENT = (
 @pytest.fixture(scope="session")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables and nothing in it: making them takes 3 s."""
+    from mlflow import MlflowClient  # slow, and only these tests need it
+
     path = tmp_path_factory.mktemp("fresh") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path

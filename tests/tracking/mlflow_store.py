@@ -8,10 +8,10 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from d2it.params import Params
+from tools.deps import ROOT
 from tracking.journal import folder
 from tracking.store import Store
 from tracking.tracker import Tracker
-from tools.deps import ROOT
 
 
 def tracker(root: Path, params: Params, stage: str = "train_dvae", key: str = "a" * 64) -> Tracker:
@@ -21,8 +21,8 @@ def tracker(root: Path, params: Params, stage: str = "train_dvae", key: str = "a
 def runs(root: Path, stage: str | None = None) -> list[Run]:
     """All runs of a stage, or all parents, oldest first."""
     store = Store.connect(root)
-    found = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time ASC"])
-    return [run for run in found if run.data.tags.get("d2it.stage") == stage]
+    stored = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time ASC"])
+    return [run for run in stored if run.data.tags.get("d2it.stage") == stage]
 
 
 def curve(root: Path, run: Run, name: str = "loss") -> list[tuple[int, float]]:
@@ -36,7 +36,7 @@ def pictures(root: Path, run: Run) -> list[str]:
 
 
 def pending(root: Path) -> list[str]:
-    """What of journals is on disk."""
+    """Names of the journals on disk."""
     return [path.name for path in folder(root).iterdir()]
 
 

@@ -8,7 +8,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from tracking.tracker import ui_command, ui_environment
+from tracking.__main__ import ui_command, ui_environment
 
 
 def free_port() -> int:

@@ -6,14 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from mlflow.entities import Run
+from ruamel.yaml import YAML
 
 from d2it.params import Params
+from d2it.yaml import read_yaml
 from pipeline.key import recorded_keys, stage_key
-from tracking.tracker import main
-from tools.deps import ROOT
 from tests.tracking.mlflow_store import runs
+from tools.deps import ROOT
+from tracking.__main__ import main
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ class Toy:
             ),
             "sample": _stage("sample", ["sample.steps"], "outputs/train_grain/made.txt"),
         }
-        (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+        YAML().dump({"stages": stages}, folder / "dvc.yaml")
         (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
         (folder / "work.py").write_text(STAGE)
         (folder / ".gitignore").write_text("/.d2it/\n/outputs/\n")
@@ -86,8 +87,8 @@ def toy(root: Path) -> Toy:
 
 
 def _parent(root: Path, name: str) -> Run:
-    (found,) = [run for run in runs(root) if run.info.run_name == name]
-    return found
+    (parent,) = [run for run in runs(root) if run.info.run_name == name]
+    return parent
 
 
 def _links(root: Path, name: str) -> dict[str, str]:
@@ -98,7 +99,7 @@ def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cach
     root = toy.folder
     first = _links(root, "workspace")
     assert len(first) == 3
-    lock = yaml.load((root / "dvc.lock").read_text(), Loader=Yaml12Loader)
+    lock = read_yaml((root / "dvc.lock").read_text())
     keys = recorded_keys(params.model_dump(mode="json"), lock)
     assert keys == {name: stage_key(name) for name in ("prepare", "train_grain", "sample")}
 
@@ -127,7 +128,7 @@ def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cach
 
 
 def test_keys_leave_out_what_is_recorded_with_other_params_and_what_is_made_from_it(toy: Toy, params: Params) -> None:
-    lock = yaml.load((toy.folder / "dvc.lock").read_text(), Loader=Yaml12Loader)
+    lock = read_yaml((toy.folder / "dvc.lock").read_text())
     values = params.model_dump(mode="json")
     values["grain_transformer"]["images"] += 1
     assert list(recorded_keys(values, lock)) == ["prepare"]

@@ -1,4 +1,4 @@
-"""Hours and images a second, from times that are given."""
+"""Hours and images per second, from given times."""
 
 import pytest
 
@@ -24,12 +24,12 @@ def test_hours_are_of_gpus_and_without_any_of_cores() -> None:
     assert (without.device, without.device_hours) == ("cpu", 8)
 
 
-def test_killed_start_counts_to_its_last_sign_of_life_and_not_to_the_next_start() -> None:
+def test_killed_start_counts_to_its_last_record_and_not_to_the_next_start() -> None:
     first, second = starts([_start(0), _point(1, 100), _start(9), _end(10)])
     assert (first.hours, second.hours) == (1, 1)
 
 
-def test_images_a_second_leave_out_the_pause_between_two_starts_and_count_repeated_images() -> None:
+def test_images_per_second_leave_out_the_pause_between_two_starts_and_count_repeated_images() -> None:
     records = [_start(0), _point(1, 3600), _point(2, 7200), _start(9), _point(10, 3600), _point(12, 10800), _end(13)]
     assert images_per_second(starts(records)) == pytest.approx((3600 + 7200) / (3 * 3600))
 

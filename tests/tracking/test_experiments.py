@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from mlflow.artifacts import load_text
 
+from d2it.data.description import DataDescription, write_description
+from d2it.nested import flatten
 from d2it.params import Params
-from tracking.experiment import flatten
-from tracking.store import Store
 from tests.tracking.mlflow_store import runs, tracker
+from tracking.experiment import as_text
+from tracking.store import Store
 
 
 def test_parent_holds_all_params_the_final_numbers_and_the_way_to_its_stages(
@@ -19,15 +21,16 @@ def test_parent_holds_all_params_the_final_numbers_and_the_way_to_its_stages(
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with tracker(root, params, "prepare") as run_:
-        (root / "outputs" / "prepare").mkdir(parents=True)
-        (root / "outputs" / "prepare" / "data.json").write_text('{"fingerprint": "f00d"}')
+        data = DataDescription(train=1, validation=0, classes=[], labels="none", image_size=64, fingerprint="f00d")
+        write_description(root / "outputs" / "prepare", data)
         run_.finish({"images": 8192})
     with tracker(root, params, "sample") as run_:
         run_.finish({"images_per_second": 12.0})
     (parent,) = runs(root)
     assert parent.info.run_name == "tipsy-newt"
     assert parent.info.status == "FINISHED"
-    assert parent.data.params == flatten(params.model_dump(mode="json"))
+    flat = flatten(params.model_dump(mode="json"))
+    assert parent.data.params == {key: as_text(value) for key, value in flat.items()}
     assert parent.data.params["grain.factors"] == "[8, 16]"
     finals = {"prepare.images": 8192, "sample.images_per_second": 12.0}
     assert finals.items() <= parent.data.metrics.items()
@@ -82,7 +85,7 @@ def test_changed_code_is_one_artifact_of_the_parent_without_passwords(changed: P
         assert run.data.tags["git.commit"] == parent.data.tags["git.commit"]
 
 
-def test_a_job_tells_the_diff_that_was_frozen_with_its_code(
+def test_a_job_records_the_diff_that_was_frozen_with_its_code(
     changed: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (changed / "dirty.diff").write_text("")

@@ -1,4 +1,4 @@
-"""The journal alone: what is on disk, and who may touch it. No MLflow."""
+"""The journal alone: its file, and which process may write it. No MLflow."""
 
 import multiprocessing
 import os
@@ -80,11 +80,11 @@ def test_journal_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:
     assert living.status() is None
 
 
-def test_killed_run_is_closed_as_killed_by_whoever_finds_its_journal(tmp_path: Path) -> None:
+def test_killed_run_is_closed_as_killed_by_the_process_that_adopts_its_journal(tmp_path: Path) -> None:
     _killed_writer(tmp_path)
-    found = [journal.read()[0] for journal in left_behind(tmp_path, "here")]
-    assert [records[-1]["status"] for records in found] == ["KILLED"]
-    assert found[0][-1]["time"] == found[0][-2]["time"]
+    ((*_, last, end),) = [journal.read()[0] for journal in left_behind(tmp_path, "here")]
+    assert end["status"] == "KILLED"
+    assert end["time"] == last["time"]
 
 
 def test_writer_on_another_host_counts_as_alive_until_it_has_been_silent(tmp_path: Path) -> None:

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 from d2it.params import Params
+from tests.tracking.mlflow_store import curve, pending, pictures, runs, stage_process, tracker
+from tests.tracking.server import Server
+from tools.deps import ROOT
+from tracking.__main__ import main
 from tracking.journal import folder
 from tracking.store import Store
-from tracking.tracker import main, sync
-from tools.deps import ROOT
-from tests.tracking.server import Server
-from tests.tracking.mlflow_store import curve, pending, pictures, runs, stage_process, tracker
+from tracking.tracker import sync
 
 NOWHERE = "http://somebody:s3cret@127.0.0.1:9"  # nothing listens on the discard port
 ALL = [(step, float(step)) for step in range(300)]
 
 
-def test_store_away_loses_nothing_says_no_password_and_sync_sends_it_once(
+def test_store_away_loses_nothing_shows_no_password_and_sync_sends_it_once(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOWHERE)
@@ -34,9 +35,9 @@ def test_store_away_loses_nothing_says_no_password_and_sync_sends_it_once(
             run_.report(step, {"loss": 1.0}, {"grid": np.zeros((8, 8, 3), np.uint8)})
         run_.finish({"psnr": 20.0})
     assert main(["sync"]) == 1
-    said = "".join(capfd.readouterr())
-    assert "python -m tracking sync" in said
-    assert "s3cret" not in said
+    output = "".join(capfd.readouterr())
+    assert "python -m tracking sync" in output
+    assert "s3cret" not in output
     assert not any(b"s3cret" in path.read_bytes() for path in root.rglob("*") if path.is_file())
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (journal,) = folder(root).glob("*.jsonl")
@@ -75,8 +76,8 @@ def test_kill_in_the_middle_loses_no_journalled_point(root: Path) -> None:
     assert curve(root, run) == [(step, float(step)) for step in range(300)]
     assert run.info.status == "KILLED"
     with stage_process(root, "train_dvae", "live") as process:
-        said = process.communicate(timeout=60)
-    assert said == ("", "")
+        output = process.communicate(timeout=60)
+    assert output == ("", "")
     (run,) = runs(root, "train_dvae")
     assert len(curve(root, run)) == 300
     assert run.info.status == "FINISHED"
@@ -87,8 +88,8 @@ def test_eight_processes_at_once_on_a_store_that_does_not_exist_share_one_parent
     (root / ".d2it" / "mlflow.db").unlink()
     stages = ["prepare", "train_dvae", "encode_latents", "train_grain", "train_content", "sample", "fid", "other"]
     processes = [stage_process(root, stage) for stage in stages]
-    said = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 8, said
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, outputs
     sync(root)
     (parent,) = runs(root)
     for stage in stages:
@@ -168,8 +169,8 @@ def test_kill_while_the_store_is_made_leaves_no_half_store(root: Path) -> None:
     made.unlink()
     with subprocess.Popen([sys.executable, "-c", connect, str(root)], cwd=ROOT) as process:
         deadline = time.monotonic() + 60
-        new = made.with_name("mlflow.db.new")
-        while not (new.exists() and new.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+        part = made.with_name("mlflow.db.part")
+        while not (part.exists() and part.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)
         process.kill()
     assert not made.exists()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from d2it.params import Params
-from tracking.tracker import main
-from tests.tracking.server import Server
 from tests.tracking.mlflow_store import curve, pending, pictures, runs, stage_process, tracker
+from tests.tracking.server import Server
+from tracking.__main__ import main
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ EXPECTED = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 @pytest.fixture
 def guarded(server: Server) -> Iterator[tuple[int, list[str]]]:
-    """A port at which only USER with PASSWORD gets through to the server, and what others were told."""
+    """A port at which only USER with PASSWORD reaches the server, and the paths that were refused to others."""
     refused: list[str] = []
 
     class Guard(BaseHTTPRequestHandler):
@@ -81,19 +81,19 @@ def test_user_and_password_in_the_address_reach_the_server_and_no_file_or_line(
         run_.report(1, {"loss": 1.0}, {"grid": np.zeros((8, 8, 3), np.uint8)})
         run_.finish({"psnr": 20.0})
     with stage_process(root, "sample") as process:
-        said = process.communicate(timeout=120)
+        output = process.communicate(timeout=120)
     assert refused == []
     assert pending(root) == []
     assert len(pictures(root, runs(root, "train_dvae")[0])) == 1
     assert len(curve(root, runs(root, "sample")[0])) == 300
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{USER}:{PASSWORD}x@127.0.0.1:{port}")
-    with tracker(root, params, "fid") as run_:  # refused: says so, and goes on
+    with tracker(root, params, "fid") as run_:  # refused: prints that, and goes on
         run_.finish({"fid": 1.0})
     assert main(["sync"]) == 1
     assert main(["ui"]) == 1
     assert refused
-    lines = "".join((*said, *capfd.readouterr()))
+    lines = "".join((*output, *capfd.readouterr()))
     assert "MLflow" in lines
     assert PASSWORD not in lines
     server.stop()  # its log is whole

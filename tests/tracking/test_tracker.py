@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from d2it.params import Params
-from tracking.store import Store
 from tests.tracking.mlflow_store import curve, pending, pictures, runs, tracker
+from tracking.store import Store
 
 
 def test_points_arrive_once_and_in_order_and_the_journal_goes(root: Path, params: Params) -> None:
@@ -118,7 +118,7 @@ def test_wrong_picture_is_an_error_at_once(root: Path, params: Params) -> None:
         run_.report(0, {}, {"grid": np.zeros((8, 8))})  # type: ignore[dict-item]
 
 
-def test_run_says_where_it_ran_and_how_often_it_was_started_again(
+def test_run_records_where_it_ran_and_how_often_it_was_started_again(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nodes = {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "gpu[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "8"}
@@ -134,8 +134,8 @@ def test_run_says_where_it_ran_and_how_often_it_was_started_again(
         except SystemExit:
             pass
     (run,) = runs(root, "train_dvae")
-    told = {"job.nodes": "gpu[1-2]", "job.ranks": "8", "job.gpus": "8", "job.cores": "48", "slurm.job_id": "77"}
-    assert told.items() <= run.data.tags.items()
+    tags = {"job.nodes": "gpu[1-2]", "job.ranks": "8", "job.gpus": "8", "job.cores": "48", "slurm.job_id": "77"}
+    assert tags.items() <= run.data.tags.items()
     assert (run.data.tags["job.restarts"], run.data.tags["slurm.restarts"]) == ("2", "2")
     assert len(curve(root, run, "job/gpu_hours")) == 3
     hours = sum(value for _, value in curve(root, run, "job/gpu_hours"))

@@ -34,7 +34,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_one_before(
     def disk_full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("d2it.training.checkpoints.os.fsync", disk_full)
+    monkeypatch.setattr("d2it.files.os.fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(2, {"x": torch.ones(2)}, {})
     found = checkpoints.newest(CPU)
@@ -54,7 +54,7 @@ def test_rubbish_is_passed_over(tmp_path: Path, content: bytes) -> None:
 
 
 TRAINED = {
-    "content": {"layers": 4, "width": 128},
+    "content_transformer": {"layers": 4, "width": 128},
     "latents": {"regularizer": "kl", "factors": [8, 16], "data": "a" * 64},
 }
 
@@ -62,7 +62,11 @@ TRAINED = {
 @pytest.mark.parametrize(
     ("other", "theirs", "ours"),
     [
-        ({"content": {"layers": 12, "width": 128}}, "content_transformer.layers 12", "content_transformer.layers 4"),
+        (
+            {"content_transformer": {"layers": 12, "width": 128}},
+            "content_transformer.layers 12",
+            "content_transformer.layers 4",
+        ),
         ({"latents": TRAINED["latents"] | {"regularizer": "vq"}}, "latents.regularizer vq", "latents.regularizer kl"),
         ({"latents": TRAINED["latents"] | {"factors": [8]}}, "latents.factors [8]", "latents.factors [8, 16]"),
         ({"latents": TRAINED["latents"] | {"data": "b" * 64}}, f"data {'b' * 12}...", f"data {'a' * 12}..."),

@@ -15,7 +15,9 @@ from d2it.training.state import load_state, state_tensors
 from tests.training.test_loop import DATA, build, weights
 
 
-def linear(folder: Path, optimizer: str = "SGD", rate: float = 1.0, **changes: object) -> tuple[list[Update], TrainingRun]:
+def linear(
+    folder: Path, optimizer: str = "SGD", rate: float = 1.0, **changes: object
+) -> tuple[list[Update], TrainingRun]:
     """One linear layer on the toy's data, without noise or dropout; all 8 images of a step in one batch."""
     run = build(folder, **{"images": 8, "warmup_images": 0, "cooldown_images": 0} | changes)[1]
     torch.manual_seed(1)
@@ -27,7 +29,7 @@ def linear(folder: Path, optimizer: str = "SGD", rate: float = 1.0, **changes: o
 
     made = getattr(torch.optim, optimizer)(model.parameters(), rate)
     run.ema = EMA(model, 0.9)
-    return [Update("toy", model, made, rate, loss)], run
+    return [Update(name="toy", model=model, optimizer=made, learning_rate=rate, loss=loss)], run
 
 
 def step(folder: Path, **changes: object) -> Tensor:
@@ -54,7 +56,7 @@ def test_clipping_bounds_the_norm_of_the_whole_batchs_gradient_however_it_is_acc
 @pytest.mark.parametrize("clip", [0.0, 1e6])
 def test_gradients_below_the_bound_and_without_one_are_left_alone(tmp_path: Path, clip: float) -> None:
     updates, run = linear(tmp_path / "other")
-    x = DATA[torch.from_numpy(batch_rows(run.seed, 0, run.config.batch_size, run.rows))]
+    x = DATA[torch.from_numpy(batch_rows(run.seed, 0, run.params.batch_size, run.rows))]
     expected = torch.autograd.grad(10 * ((updates[0].model(x) - x) ** 2).mean(), list(updates[0].model.parameters()))
     found = step(tmp_path, micro_batch=2, gradient_clip=clip)
     torch.testing.assert_close(found, nn.utils.parameters_to_vector(expected), rtol=1e-5, atol=1e-6)
@@ -80,7 +82,7 @@ def test_autocast_is_a_switch(tmp_path: Path) -> None:
     assert seen == {torch.float32}
 
 
-def test_the_average_is_decayed_once_a_step(tmp_path: Path) -> None:
+def test_the_average_is_decayed_once_per_step(tmp_path: Path) -> None:
     updates, run = linear(tmp_path)
     before = nn.utils.parameters_to_vector(updates[0].model.parameters()).detach().clone()
     train(updates, run)
@@ -95,8 +97,8 @@ def test_the_rate_of_a_step_is_that_of_the_images_seen_before_it(tmp_path: Path)
     updates, run = build(tmp_path, log_images=8)
     run.report = lambda _, numbers: rates.append(numbers["learning_rate"])
     train(updates, run)
-    c = run.config
-    expected = [learning_rate(0.01, i, c.images, c.warmup_images, c.cooldown_images) for i in range(0, c.images, 8)]
+    p = run.params
+    expected = [learning_rate(0.01, i, p.images, p.warmup_images, p.cooldown_images) for i in range(0, p.images, 8)]
     assert rates == pytest.approx(expected)
 
 

@@ -11,10 +11,10 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from d2it.params import TrainingParams
+from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.loop import MicroBatch, NonFiniteLossError, TrainingRun, Update, train
-from d2it.ranks.ranks import Ranks
 
 PARAMS = {
     "images": 96, "batch_size": 8, "micro_batch": 4, "warmup_images": 16, "cooldown_images": 16, "gradient_clip": 1.0,

@@ -25,6 +25,23 @@ def test_block_equals_timms_parts_with_the_same_weights() -> None:
     torch.testing.assert_close(block(x, c, DenseTokens()), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_patch_embedding_equals_timms_with_the_same_weights() -> None:
+    backbone = Backbone(
+        layers=0, width=32, heads=4, side=8, patch=2, channels_in=4, dropout=0.0, activation_checkpointing=False
+    )
+    backbone.position.zero_()
+    theirs = PatchEmbed(img_size=8, patch_size=2, in_chans=4, embed_dim=32)
+    theirs.proj.load_state_dict(backbone.embed.state_dict())
+    z = torch.randn(3, 4, 8, 8)
+    torch.testing.assert_close(backbone(z, torch.randn(3, 32)), theirs(z))
+
+
+def test_unpatchify_is_dits_formula() -> None:
+    x = torch.randn(3, 16, 2 * 2 * 5)
+    grid = torch.einsum("nhwpqc->nchpwq", x.reshape(3, 4, 4, 2, 2, 5)).reshape(3, 5, 8, 8)
+    assert torch.equal(unpatchify(x, 2), grid)
+
+
 def test_a_new_block_is_the_identity_and_a_new_head_zero() -> None:
     model = nn.ModuleList([AdaLNZeroBlock(32, 4, 0.1), Head(32, 8)])
     initialize(model)

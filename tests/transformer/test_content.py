@@ -27,9 +27,7 @@ def inputs(grains: int, seed: int = 0, images: int = 4, grid: int = 16) -> tuple
 @pytest.mark.parametrize("layers", [0, 1])
 @pytest.mark.parametrize("tokens", ["fine", "all"])
 def test_output_is_constant_inside_coarse_regions(grains: int, layers: int, tokens: str) -> None:
-    model = content_transformer(
-        refinenet_layers=layers, tokens=tokens, factors=GRAINS[grains], latent_grid=16
-    )
+    model = content_transformer(refinenet_layers=layers, tokens=tokens, factors=GRAINS[grains], latent_grid=16)
     z, t, y, grain_map = inputs(grains)
     with torch.no_grad():
         out = model(z, t, y, grain_map)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from d2it.transformer.dit import AdaLNZeroBlock, modulate
 from d2it.transformer.content import DynamicContentTransformer
+from d2it.transformer.dit import AdaLNZeroBlock, modulate
 from d2it.transformer.routing import DenseTokens
 from tests.transformer.models import content_transformer
 

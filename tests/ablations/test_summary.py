@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablations.compare import Summary, best, order_in_words, shape_in_words, summarize
+from ablations.summary import Summary, best, difference, order_in_words, shape_in_words, summarize
 
 A, B, C = Summary(1.0, 0.1, 2), Summary(2.0, 0.1, 2), Summary(2.05, 0.1, 2)
 
@@ -20,7 +20,15 @@ def test_the_best_is_the_lowest_or_highest_of_what_is_there() -> None:
     assert best([None], lower_is_better=True) is None
 
 
-def test_an_order_as_in_the_paper_is_said_and_pairs_within_the_spread_are_counted() -> None:
+@pytest.mark.parametrize(
+    ("value", "best_value", "text"),
+    [(23.5, 22.11, "+1.39"), (20.9, 21.4, "−0.50"), (2.0, 2.0, "best"), (None, 2.0, "")],
+)
+def test_a_difference_to_the_best_has_its_sign_and_decimals(value: float | None, best_value: float, text: str) -> None:
+    assert difference(value, best_value) == text
+
+
+def test_an_order_as_in_the_paper_is_named_and_pairs_within_the_spread_are_counted() -> None:
     words = order_in_words("abc", [A, B, C], [10.0, 11.0, 12.0])
     assert "in all 3 pairs" in words
     assert "τ = 1.00" in words
@@ -39,7 +47,7 @@ def test_missing_numbers_make_no_order() -> None:
 
 
 @pytest.mark.parametrize(("means", "where"), [([3, 1, 2], "in between"), ([1, 2, 3], "an end")])
-def test_a_best_in_between_is_told_from_one_at_an_end(means: list[float], where: str) -> None:
+def test_a_best_in_between_is_not_one_at_an_end(means: list[float], where: str) -> None:
     words = shape_in_words("best in between", [0.1, 0.5, 0.9], [Summary(m, None, 1) for m in means], lower=True)
     assert words.endswith(f"{where}.")
 

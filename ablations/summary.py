@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ablations.tables import Shape
 
-NARROW = "\u00a0"  # no line break here
+NO_BREAK = "\u00a0"
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Summary:
 
     def text(self) -> str:
         """'23.10 ± 0.40 (n = 2)', on two lines where the page is narrow."""
-        spread = "" if self.spread is None else f"{NARROW}±{NARROW}{number(self.spread, self.mean)}"
-        return f"{number(self.mean)}{spread} (n{NARROW}={NARROW}{self.n})"
+        spread = "" if self.spread is None else f"{NO_BREAK}±{NO_BREAK}{number(self.spread, self.mean)}"
+        return f"{number(self.mean)}{spread} (n{NO_BREAK}={NO_BREAK}{self.n})"
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -41,12 +41,21 @@ def summarize(values: Sequence[float]) -> Summary | None:
 
 def best(values: Sequence[float | None], lower_is_better: bool) -> float | None:
     """The best of those that are there."""
-    there = [value for value in values if value is not None]
-    return (min if lower_is_better else max)(there, default=None)
+    known = [value for value in values if value is not None]
+    return (min if lower_is_better else max)(known, default=None)
+
+
+def difference(value: float | None, best_value: float | None) -> str:
+    """'+0.40', with the best value's decimals; 'best', or empty where one of both is missing."""
+    if value is None or best_value is None:
+        return ""
+    if value == best_value:
+        return "best"
+    return f"{'+' if value > best_value else '−'}{number(abs(value - best_value), best_value)}"
 
 
 def order_in_words(labels: Sequence[str], ours: Sequence[Summary | None], paper: Sequence[float | None]) -> str:
-    """Of each two settings that both have: which is better here, and in the paper."""
+    """In how many pairs of settings that have both numbers the better one here is the better one in the paper."""
     both = [(label, a, b) for label, a, b in zip(labels, ours, paper, strict=True) if a is not None and b is not None]
     pairs = [(one, other) for one, other in itertools.combinations(both, 2) if one[2] != other[2]]
     if not pairs:
@@ -67,7 +76,7 @@ def order_in_words(labels: Sequence[str], ours: Sequence[Summary | None], paper:
         words += ", ".join(swapped)
     words += f" (Kendall's τ = {tau:.2f})."
     if any(a.n < 2 for _, a, _ in both):
-        return f"{words} Some settings have one seed, so what chance does is not known."
+        return f"{words} Some settings have one seed, so the part of chance is unknown."
     return f"{words} Closer than their spreads together: {close} of {len(pairs)}."
 
 
@@ -75,7 +84,7 @@ def shape_in_words(shape: Shape, x: Sequence[float | None], ours: Sequence[Summa
     """Whether a curve does what the paper's figure shows."""
     points = sorted((a, b.mean) for a, b in zip(x, ours, strict=True) if a is not None and b is not None)
     if len(points) < 3:
-        return f"The paper's curve: {shape}. Too few points to say whether ours does so."
+        return f"The paper's curve: {shape}. Too few points to compare ours with it."
     means = [mean for _, mean in points]
     if shape == "falls":
         falling = sum(b < a for a, b in itertools.pairwise(means))

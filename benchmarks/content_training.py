@@ -1,0 +1,96 @@
+"""Training of the content transformer as the stage train_content does it, on random latents."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d2it.data.latents import Latents, LatentWriter
+from d2it.diffusion.content import content_loss
+from d2it.diffusion.labels import drop_labels
+from d2it.diffusion.noise import multi_grained_noise
+from d2it.diffusion.schedule import linear_schedule
+from d2it.params import Params
+from d2it.params.architecture import content_arguments
+from d2it.ranks.ranks import Ranks
+from d2it.training.checkpoints import Checkpoints
+from d2it.training.ema import EMA
+from d2it.training.loop import MicroBatch, TrainingRun, Update, train
+from d2it.transformer.content import DynamicContentTransformer
+
+CLASSES = 10
+
+
+class NoCheckpoints(Checkpoints):
+    """Writes none: how often one is written is a param."""
+
+    def save(self, step: int, tensors: dict[str, Any], records: dict[str, Any]) -> None:
+        """Nothing."""
+
+
+def with_content(params: Params, **changes: Any) -> Params:
+    """The same params, but for some of the section `content_transformer`."""
+    content = params.content_transformer.model_copy(update=changes)
+    return params.model_copy(update={"content_transformer": content})
+
+
+def write_latents(folder: Path, params: Params, rows: int) -> None:
+    """Random latents at the params' sizes, half of the regions fine."""
+    rng, grid, regions = np.random.default_rng(0), params.latent_grid, params.region_grid
+    channels = params.dvae.latent_channels
+    moments = rng.standard_normal((rows, 2, channels, grid, grid), np.float32).astype(np.float16)
+    moments[:, 1] = np.abs(moments[:, 1])  # std
+    maps = rng.integers(0, 2, (rows, regions, regions), np.uint8)
+    with LatentWriter(folder, rows=rows, latent_channels=channels, latent_grid=grid, region_grid=regions) as writer:
+        writer.append(moments, maps, np.arange(rows, dtype=np.int64) % CLASSES)
+
+
+class ContentTraining:
+    """Model, averaged weights, optimiser and loss."""
+
+    def __init__(self, params: Params, latents: Latents, device: torch.device) -> None:
+        self.params, self.latents, self.device = params, latents, device
+        torch.manual_seed(0)
+        self.model = DynamicContentTransformer(**content_arguments(params, CLASSES)).to(device)
+        self.schedule = linear_schedule(**params.diffusion.schedule).to(device)
+        self.adamw = torch.optim.AdamW(self.model.parameters(), fused=True)
+        self.ema = EMA(self.model, params.content_transformer.ema_decay)
+
+    def loss(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Of a micro-batch, as in the stage."""
+        batch, g, params = self.latents.take(micro.rows, self.device), micro.generator, self.params
+
+        def noise() -> Tensor:
+            independent = torch.randn(batch.mean.shape, generator=g, device=self.device)
+            return multi_grained_noise(independent, batch.grain_map, self.model.copies)
+
+        share = params.content_transformer.label_dropout
+        losses = content_loss(
+            self.schedule,
+            self.model,
+            z_0=batch.mean + batch.std * noise(),
+            grain_map=batch.grain_map,
+            labels=drop_labels(batch.labels, share, self.model.no_class, g),
+            index=torch.randint(self.schedule.steps, (len(micro.rows),), generator=g, device=self.device),
+            noise=noise(),
+            objective=params.diffusion.objective,
+            weighting=params.content_transformer.loss_weighting,
+        )
+        means = {name: values.mean() for name, values in losses._asdict().items()}
+        return means["loss"], means
+
+    def train(self, steps: int, checkpoints: Checkpoints, ranks: Ranks) -> int:
+        """Some steps of the real loop; returns images seen."""
+        params = with_content(self.params, images=steps * self.params.content_transformer.batch_size)
+        content = params.content_transformer
+        update = Update(
+            name="content", model=self.model, optimizer=self.adamw, learning_rate=content.learning_rate, loss=self.loss
+        )
+        run = TrainingRun(
+            params=content, rows=self.latents.rows, seed=0, device=self.device, checkpoints=checkpoints,
+            report=lambda *_: None, label="train_content", ema=self.ema, ranks=ranks,
+        )  # fmt: skip
+        train([update], run)
+        return content.images
