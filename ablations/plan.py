@@ -15,7 +15,8 @@ from typing import Any
 
 from ablations.tables import DEMO, Setting, Table
 from d2it.nested import flatten
-from d2it.params import Params, ParamsError, check_params, load_params
+from d2it.params.load import ParamsError, check_params, load_params
+from d2it.params.sections import Params
 from pipeline.dag import definitions
 from pipeline.errors import StageError
 from pipeline.key import content_md5

@@ -13,7 +13,8 @@ from pathlib import Path
 from ablations import experiments
 from ablations.experiments import State, Task
 from ablations.plan import Experiment, Plan, identity_of
-from d2it.params import Params, load_params
+from d2it.params.load import load_params
+from d2it.params.sections import Params
 
 SHORTEST, LONGEST = 3.0, 30.0  # seconds between two looks at the queue; each costs a second of CPU
 PATIENCE = 8  # looks without a worker before workers are started again

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from d2it.params import Params
+from d2it.params.sections import Params
 
 Value = str | int | float | bool
 Change = Mapping[str, Value | Callable[[Params], Value]]  # 'section.key' -> value, or what it is in this preset

@@ -12,8 +12,8 @@ from d2it.diffusion.content import content_loss
 from d2it.diffusion.labels import drop_labels
 from d2it.diffusion.noise import multi_grained_noise
 from d2it.diffusion.schedule import linear_schedule
-from d2it.params import Params
 from d2it.params.architecture import content_arguments
+from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA

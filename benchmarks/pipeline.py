@@ -33,8 +33,9 @@ from d2it.diffusion.generate import ImageGenerator
 from d2it.diffusion.noise import ImageStreams
 from d2it.dvae.encoder import HierarchicalEncoder
 from d2it.dvae.model import DynamicVAE, save_dvae
-from d2it.params import Params, load_params
 from d2it.params.architecture import dvae_arguments
+from d2it.params.load import load_params
+from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
 from d2it.transformer.content import DynamicContentTransformer
 from stages import encode_latents

@@ -19,7 +19,8 @@ import torch.multiprocessing as mp
 from benchmarks.content_training import ContentTraining, with_content, write_latents
 from benchmarks.timing import arguments, show
 from d2it.data.latents import Latents
-from d2it.params import Params, load_params
+from d2it.params.load import load_params
+from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 

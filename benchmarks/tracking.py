@@ -18,8 +18,8 @@ import torch
 from benchmarks.timing import arguments, pick_device, show
 from d2it.diffusion.content import content_loss
 from d2it.diffusion.schedule import linear_schedule
-from d2it.params import load_params
 from d2it.params.architecture import content_arguments
+from d2it.params.load import load_params
 from d2it.transformer.content import DynamicContentTransformer
 from tracking.tracker import Tracker
 

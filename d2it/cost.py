@@ -23,8 +23,9 @@ from d2it.counting import META, content_pass, example_maps, multiply_adds, param
 from d2it.dvae.model import DynamicVAE
 from d2it.errors import UserError
 from d2it.memory import Memory, training_memory
-from d2it.params import Params, load_params
 from d2it.params.architecture import content_arguments, dvae_arguments, grain_arguments
+from d2it.params.load import load_params
+from d2it.params.sections import Params
 from d2it.transformer.baseline import CHANNELS, CLASSES, GRID, plain_dit
 from d2it.transformer.content import SIZES, DynamicContentTransformer
 from d2it.transformer.grain import DynamicGrainTransformer

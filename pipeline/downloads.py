@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from d2it.weights import INCEPTION, VGG16, Weights, download
 from pipeline.root import find_root
 

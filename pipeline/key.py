@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from d2it.params import load_params
+from d2it.params.load import load_params
 from d2it.yaml import read_yaml
 from pipeline.dag import definition
 from pipeline.errors import StageError

@@ -6,7 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from d2it.params import Params, load_params
+from d2it.params.load import load_params
+from d2it.params.sections import Params
 from pipeline.dag import definition, definitions
 from pipeline.downloads import ensure
 from pipeline.errors import StageError

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from d2it.files import write_text
+from d2it.files import UnreadableFileError, read_json, write_text
 from pipeline.lock import locked
 from slurm.job import Files
 
@@ -81,11 +81,9 @@ class Entry:
 
     def recall(self) -> dict[str, Any] | None:
         """What `record` stored, None if there is nothing."""
-        try:
-            job: dict[str, Any] = json.loads((self.folder / "submitted.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            return None
-        return job
+        with contextlib.suppress(UnreadableFileError):
+            return read_json(self.folder / "submitted.json")
+        return None
 
     def clear(self) -> None:
         """Remove all of the job but its logs and checkpoints."""

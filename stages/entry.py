@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from d2it.files import write_text
-from d2it.params import load_params
+from d2it.params.load import load_params
 from d2it.ranks.ranks import Ranks
 from pipeline.dag import definition
 from pipeline.downloads import weights_folder

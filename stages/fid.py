@@ -23,7 +23,7 @@ from d2it.evaluation.precision_recall import nearest, precision_recall
 from d2it.evaluation.reference import Reference, load_reference, save_reference
 from d2it.evaluation.statistics import ImageStatistics, measured_features
 from d2it.grain.thresholds import grain_maps
-from d2it.params import FIDParams
+from d2it.params.sections import FIDParams
 from d2it.progress import Progress
 from d2it.ranks.in_order import in_order
 from d2it.weights import INCEPTION, locate

@@ -15,7 +15,7 @@ from d2it.data.sources import open_demo, open_images, without_labels
 from d2it.data.write import write_source
 from d2it.grain.entropy import region_entropy
 from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_maps
-from d2it.params import Params
+from d2it.params.sections import Params
 from d2it.progress import Progress
 from pipeline.root import find_root
 from stages.stage import Stage

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
 
 NAMES = ("prepare", "train_dvae", "encode_latents", "train_grain", "train_content", "sample", "fid")

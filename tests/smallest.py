@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from ruamel.yaml import YAML
 
-from d2it.params import Params, check_params
+from d2it.params.load import check_params
+from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
 from d2it.yaml import read_yaml
 from stages.entry import write_metrics

@@ -20,7 +20,7 @@ from d2it.dvae.model import DynamicVAE, load_dvae
 from d2it.evaluation.features import InceptionFeatures, random_weights
 from d2it.evaluation.frechet import frechet_distance
 from d2it.evaluation.statistics import ImageStatistics, measured_features
-from d2it.params import DiffusionParams, load_params
+from d2it.params.load import load_params
 from d2it.saved import read_config
 from d2it.transformer.content import build_content
 from d2it.transformer.grain import build_grain

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.packages import PACKAGES
-from tools.deps import ROOT, direct_imports
+from tests.source import direct_imports
+from tools.deps import ROOT
 
 # Inside d2it each may import those before it; its other modules import none of them, but for the two that cost models.
 FOLDERS = ("params", "data", "grain", "dvae", "transformer", "diffusion", "ranks", "training", "evaluation")

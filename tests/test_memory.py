@@ -13,20 +13,20 @@ from d2it.cost import content_inputs, dit_inputs
 from d2it.counting import parameters
 from d2it.memory import STATE_BYTES, kept_for_backward, training_memory
 from d2it.transformer.content import DynamicContentTransformer
-from d2it.transformer.dit import DiT
+from d2it.transformer.dit import Blocks, DiT
 
-SMALL: dict[str, Any] = {"width": 32, "heads": 4, "classes": 10}
 PRECISIONS = pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 
 
 def small_dit(checkpointing: bool) -> nn.Module:
-    return DiT(
-        **SMALL, layers=4, side=32, patch=2, channels_in=4, channels_out=8, activation_checkpointing=checkpointing
-    )
+    blocks = Blocks(layers=4, width=32, heads=4, recompute=checkpointing)
+    return DiT(blocks, side=32, patch=2, channels_in=4, channels_out=8, classes=10)
 
 
 def small_content(checkpointing: bool) -> DynamicContentTransformer:
-    return DynamicContentTransformer(**SMALL, layers=2, refinenet_layers=2, activation_checkpointing=checkpointing)
+    return DynamicContentTransformer(
+        layers=2, refinenet_layers=2, width=32, heads=4, classes=10, activation_checkpointing=checkpointing
+    )
 
 
 of_dit = partial(dit_inputs, 4, 32)

@@ -1,4 +1,4 @@
-"""Nested sections are named as in params.yaml, and two that differ are told apart in one line."""
+"""Nested sections are named as in params.yaml, and what differs between two is named in one line."""
 
 from d2it.nested import differences, flatten
 

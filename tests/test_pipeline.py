@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
-from d2it.params import check_params, load_params
+from d2it.params.load import check_params, load_params
 from d2it.yaml import read_yaml
 from stages.stage import NAMES
 from tests.smallest import Repository, run_stages, smallest_params

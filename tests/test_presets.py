@@ -7,8 +7,8 @@ import pytest
 from d2it.counting import META
 from d2it.dvae.model import SIZES as DVAE_SIZES
 from d2it.dvae.model import DynamicVAE
-from d2it.params import load_params
 from d2it.params.architecture import content_arguments, dvae_arguments, grain_arguments
+from d2it.params.load import load_params
 from d2it.transformer.content import SIZES, DynamicContentTransformer
 from d2it.transformer.grain import DynamicGrainTransformer
 from d2it.yaml import read_yaml

@@ -29,7 +29,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """A clock that moves when it is told."""
+    """A clock that moves when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -39,7 +39,7 @@ def test_a_download_of_other_bytes_leaves_nothing(tmp_path: Path, weights: Weigh
     assert list(folder.iterdir()) == []
 
 
-def test_no_network_is_told_in_one_line_that_says_what_to_do(tmp_path: Path, weights: Weights) -> None:
+def test_no_network_gives_one_line_that_says_what_to_do(tmp_path: Path, weights: Weights) -> None:
     offline = Weights(weights.name, "http://127.0.0.1:9/file.pth", weights.sha256)
     with pytest.raises(WeightsError, match="cannot download") as error:
         download(offline, tmp_path)
@@ -47,13 +47,13 @@ def test_no_network_is_told_in_one_line_that_says_what_to_do(tmp_path: Path, wei
     assert not (tmp_path / "file.pth").exists()
 
 
-def test_an_absent_file_is_told_in_one_line(tmp_path: Path, weights: Weights) -> None:
+def test_an_absent_file_gives_one_line(tmp_path: Path, weights: Weights) -> None:
     with pytest.raises(WeightsError, match="no such file") as error:
         locate(weights, tmp_path)
     assert_one_line(error.value, tmp_path / "file.pth", weights)
 
 
-def test_a_damaged_file_is_told_in_one_line_and_kept(tmp_path: Path, weights: Weights) -> None:
+def test_a_damaged_file_gives_one_line_and_is_kept(tmp_path: Path, weights: Weights) -> None:
     (tmp_path / "file.pth").write_bytes(CONTENT[:-1])
     for use in (locate, download):
         with pytest.raises(WeightsError, match="wrong sha256") as error:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2it.params import Params, check_params
+from d2it.params.load import check_params
+from d2it.params.sections import Params
 from d2it.yaml import read_yaml
 from pipeline.dag import definitions
 from pipeline.git import commit as git_commit
@@ -64,15 +65,11 @@ def newest_runs(store: Store, keys: Mapping[str, str]) -> "dict[str, Run]":
 
 def link_runs(store: Store, parent: "Run", runs: "Mapping[str, Run]") -> None:
     """Link a parent run to runs of its stages, and copy their final numbers to it."""
-    from mlflow.entities import Metric
-
-    when = now()
     numbers: dict[str, float] = {}
     store.link_stages(parent.info.run_id, {stage: run.info.run_id for stage, run in runs.items()})
     for stage, run in runs.items():
         numbers |= {name: value for name, value in run.data.metrics.items() if name.startswith(f"{stage}.")}
-    new = {name: value for name, value in numbers.items() if parent.data.metrics.get(name) != value}
-    store.log(parent.info.run_id, [Metric(name, value, when, 0) for name, value in new.items()])
+    store.log_finals(parent.info.run_id, numbers, now(), parent.data.metrics)
 
 
 def link_cached(store: Store) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from tracking.cached import link_runs, newest_runs
 from tracking.clock import images_per_second, starts
 from tracking.journal import Journal, Record
-from tracking.store import Store, locked
+from tracking.store import Point, Store, locked
 
 
 class Delivery:
@@ -79,71 +79,60 @@ class Delivery:
         return status not in (None, "RUNNING")
 
     def _start(self, record: Record) -> None:
-        from mlflow.entities import Metric
-
         for run_id in (self.run_id, self._parent_id):
             self._client.update_run(run_id, status="RUNNING")
         tags = record.get("tags", {})
         ranks = float(tags.get("job.ranks", 1))
-        self.store.log(self.run_id, [Metric("job/ranks", ranks, record["time"], self._second(record))])
+        self.store.log(self.run_id, [("job/ranks", ranks, record["time"], self._second(record["time"]))])
         restarts = len(self._client.get_metric_history(self.run_id, "job/ranks")) - 1  # equal points are kept once
         for tag, value in (tags | {"job.restarts": str(restarts)}).items():
             self._client.set_tag(self.run_id, tag, value)
 
-    def _second(self, record: Record) -> int:
+    def _second(self, time: int) -> int:
         """Seconds since the run began, which no restart sets back."""
-        return max(0, int(record["time"]) - self._began) // 1000
+        return max(0, time - self._began) // 1000
 
     def _as_point(self, record: Record) -> Record:
-        return record if record["kind"] == "point" else record | {"step": self._second(record)}
+        return record if record["kind"] == "point" else record | {"step": self._second(record["time"])}
 
     def _send_points(self, records: list[Record]) -> None:
-        from mlflow.entities import Metric
-
-        metrics: list[Metric] = []
+        points: list[Point] = []
         last = dict(self._last_step)
         for record in records:
             for name, value in record["numbers"].items():
                 if record["step"] > last.get(name, -1):  # a resumed stage reports steps that are here already
                     last[name] = record["step"]
-                    metrics.append(Metric(name, value, record["time"], record["step"]))
-        self.store.log(self.run_id, metrics)
+                    points.append((name, value, record["time"], record["step"]))
+        self.store.log(self.run_id, points)
         self._last_step = last
 
     def _send_finals(self, record: Record) -> None:
-        from mlflow.entities import Metric
-
         finals = {f"{self._stage}.{name}": value for name, value in record["numbers"].items()}
-        self.store.log(self.run_id, [Metric(name, value, record["time"], 0) for name, value in finals.items()])
-        self._copy_to_parent(finals, record["time"])
+        self._send_numbers(finals, record["time"])
         for tag, value in record.get("tags", {}).items():
             self._client.set_tag(self.run_id, tag, value)
 
     def _send_costs(self) -> None:
         """Hours of each start and their sum, of GPUs or, without any, of cores; and images per second."""
-        from mlflow.entities import Metric
-
         began = starts(self._journal.read()[0])
         numbers = {}
         for device in {one.device for one in began}:
             name = f"job/{device}_hours"
             own = [one for one in began if one.device == device]
-            metrics = [Metric(name, one.device_hours, one.time, self._second({"time": one.time})) for one in own]
-            self.store.log(self.run_id, metrics)  # earlier starts may have been in a journal that is gone
+            points = [(name, one.device_hours, one.time, self._second(one.time)) for one in own]
+            self.store.log(self.run_id, points)  # earlier starts may have been in a journal that is gone
             history = self._client.get_metric_history(self.run_id, name)
             numbers[f"{self._stage}.{device}_hours"] = sum(metric.value for metric in history)
         speed = images_per_second(began)
         if speed is not None:
             numbers[f"{self._stage}.images_per_second"] = speed
-        self.store.log(self.run_id, [Metric(key, value, self._end_time, 0) for key, value in numbers.items()])
-        self._copy_to_parent(numbers, self._end_time)
+        self._send_numbers(numbers, self._end_time)
 
-    def _copy_to_parent(self, finals: Mapping[str, float], when: int) -> None:
-        from mlflow.entities import Metric
-
-        new = {name: value for name, value in finals.items() if self._parent_metrics.get(name) != value}
-        self.store.log(self._parent_id, [Metric(name, value, when, 0) for name, value in new.items()])
-        self._parent_metrics |= new
+    def _send_numbers(self, numbers: Mapping[str, float], time: int) -> None:
+        """Final numbers, to the run and to the parent."""
+        self.store.log_finals(self.run_id, numbers, time, {})
+        self.store.log_finals(self._parent_id, numbers, time, self._parent_metrics)
+        self._parent_metrics |= numbers
 
     def _update_parent(self, record: Record) -> None:
         for tag, value in record["tags"].items():

@@ -15,7 +15,7 @@ from typing import Any
 from d2it.data.description import read_description
 from d2it.files import UnreadableFileError
 from d2it.nested import flatten
-from d2it.params import Params
+from d2it.params.sections import Params
 from pipeline.git import commit as git_commit
 
 WORKSPACE = "workspace"

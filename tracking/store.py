@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,9 @@ from tracking.journal import Journal, Record, now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
+
+Point = tuple[str, float, int, int]  # name, value, ms since 1970, step
 
 BATCH = 1000  # metrics per request, MLflow's limit
 PARAMS_BATCH = 100  # params per request, likewise
@@ -179,10 +181,18 @@ class Store:
             self.experiment_id, start_time=header["time"], run_name=stage, tags=header["parent"]["tags"] | tags
         )
 
-    def log(self, run_id: str, metrics: "list[Metric]") -> None:
-        """Send points, in order."""
+    def log(self, run_id: str, points: Iterable[Point]) -> None:
+        """Send points of curves, in order."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(*point) for point in points]
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def log_finals(self, run_id: str, numbers: Mapping[str, float], time: int, known: Mapping[str, float]) -> None:
+        """Send final numbers, but for those that are `known` to be there."""
+        new = {name: value for name, value in numbers.items() if known.get(name) != value}
+        self.log(run_id, [(name, value, time, 0) for name, value in new.items()])
 
     def link_stages(self, parent_id: str, runs: Mapping[str, str]) -> None:
         """Link a parent to the runs, by stage: one tag per run, and a line of links in the description.
@@ -203,13 +213,10 @@ class Store:
 
     def sum_hours(self, parent_id: str) -> None:
         """`gpu_hours` and `cpu_hours` of a parent: the sum over its stages, shared ones included."""
-        from mlflow.entities import Metric
-
         metrics = self.client.get_run(parent_id).data.metrics
         for total in ("gpu_hours", "cpu_hours"):
             hours = [value for name, value in metrics.items() if name.endswith(f".{total}")]
-            if hours and metrics.get(total) != sum(hours):
-                self.log(parent_id, [Metric(total, sum(hours), now(), 0)])
+            self.log_finals(parent_id, {total: sum(hours)} if hours else {}, now(), metrics)
 
     def _add_tags(self, run: "Run", tags: Mapping[str, str]) -> None:
         for key, value in tags.items():

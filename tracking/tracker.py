@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from pipeline.git import uncommitted
 from pipeline.key import content_md5
 from tracking import journal as journals

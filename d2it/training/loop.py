@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from d2it.params import TrainingParams
+from d2it.params.sections import TrainingParams
 from d2it.progress import Progress
 from d2it.ranks.ranks import Ranks
 from d2it.ranks.stopping import Stopped

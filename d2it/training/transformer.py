@@ -6,7 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from d2it.params import TransformerParams
+from d2it.params.sections import TransformerParams
 from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA

@@ -5,6 +5,7 @@ for each finer grain; each code's noise comes from its own grain.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,8 @@ from torch.nn import functional as F
 from d2it.grain.codes import combine, copies_per_side
 from d2it.saved import load_model
 from d2it.transformer.dit import (
-    AdaLNZeroBlock,
     Backbone,
+    Blocks,
     Condition,
     Head,
     initialize,
@@ -46,22 +47,18 @@ class RefineNet(nn.Module):
 
     def __init__(
         self,
+        blocks: Blocks,
         *,
-        layers: int,
-        width: int,
-        heads: int,
         side: int,
         patch: int,
         latent_channels: int,
         channels_out: int,
         position: Literal["learnable", "fixed"],
-        dropout: float,
-        activation_checkpointing: bool,
     ) -> None:
         """`side`: of this grain's grid; `patch`: finest positions along a side of one of its codes (1 = finest)."""
         super().__init__()
-        C = width
-        self.side, self.patch, self.recompute = side, patch, activation_checkpointing
+        C = blocks.width
+        self.side, self.patch, self.recompute = side, patch, blocks.recompute
         self.embed = nn.Linear(patch**2 * latent_channels, C)
         self.expand = nn.Linear(C, 4 * C)
         self.join = nn.Linear(2 * C, C)
@@ -70,7 +67,7 @@ class RefineNet(nn.Module):
             self.position: Tensor = nn.Parameter(torch.empty_like(fixed).normal_(std=0.02))
         else:
             self.register_buffer("position", fixed, persistent=False)
-        self.blocks = nn.ModuleList(AdaLNZeroBlock(C, heads, dropout) for _ in range(layers))
+        self.blocks = blocks.build()
         self.head = Head(C, channels_out)
 
     def forward(self, z: Tensor, coarser: Tensor, route: Route, condition: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +87,7 @@ class RefineNet(nn.Module):
         patches = rearrange(z, "b c (y p) (x q) -> (b y x) (c p q)", p=self.patch, q=self.patch)
         x = self.join(torch.cat([gather(children, route.child), self.embed(gather(patches, position))], 1))  # (n, C)
         x = x + gather(self.position, position % side**2)
-        x = run_blocks(self.blocks, x, condition=condition, layout=route.tokens, recompute=self.recompute)
+        x = run_blocks(self.blocks, x, condition, route.tokens, recompute=self.recompute)
         out = self.head(x, condition, route.tokens)  # (n, channels_out)
         grid = out.new_zeros(B * side**2, out.shape[1]).index_copy(0, position, out)
         return rearrange(grid, "(b y x) c -> b c y x", y=side, x=side), x
@@ -144,10 +141,8 @@ class DynamicContentTransformer(nn.Module):
         patch = self.copies[0]
         channels_out = 2 * latent_channels  # noise, and the learned variance as in DiT
         self.condition = Condition(width, classes)
-        self.backbone = Backbone(
-            layers=layers, width=width, heads=heads, side=latent_grid, patch=patch, channels_in=latent_channels,
-            dropout=dropout, activation_checkpointing=activation_checkpointing,
-        )  # fmt: skip
+        blocks = Blocks(layers=layers, width=width, heads=heads, dropout=dropout, recompute=activation_checkpointing)
+        self.backbone = Backbone(blocks, side=latent_grid, patch=patch, channels_in=latent_channels)
         finer = self.copies[1:] if refinenet_layers > 0 else []
         self.all_tokens = tokens == "all"
         self.sides = [latent_grid // n for n in finer]
@@ -157,14 +152,11 @@ class DynamicContentTransformer(nn.Module):
         if tokens not in ("fine", "all"):
             raise ValueError(f"tokens {tokens!r}: must be 'fine' or 'all'")
         self.windows = [max(1, finest_window // n) for n in finer]  # the same part of the image at each grain
+        refining = replace(blocks, layers=refinenet_layers)
+        grids = {"latent_channels": latent_channels, "channels_out": channels_out}
         self.refinenets = nn.ModuleList(
-            RefineNet(
-                layers=refinenet_layers, width=width, heads=heads, side=latent_grid // n, patch=n,
-                latent_channels=latent_channels, channels_out=channels_out, position=position, dropout=dropout,
-                activation_checkpointing=activation_checkpointing,
-            )
-            for n in finer
-        )  # fmt: skip
+            RefineNet(refining, side=latent_grid // n, patch=n, position=position, **grids) for n in finer
+        )
         self.head = Head(width, channels_out if finer else patch**2 * channels_out)
         initialize(self)
 

@@ -5,6 +5,7 @@ of fine regions. What D²iT adds to DiT is in content.py.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
@@ -68,8 +69,6 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        if width % heads:
-            raise ValueError(f"heads {heads}: must divide width, {width}")
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
@@ -124,8 +123,29 @@ class Head(nn.Module):
         return out
 
 
-def run_blocks(blocks: nn.ModuleList, x: Tensor, *, condition: Tensor, layout: Layout, recompute: bool) -> Tensor:
-    """Tokens through all blocks; with `recompute`, activations inside a block are not kept for the backward pass."""
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """A stack of adaLN-Zero blocks."""
+
+    layers: int
+    width: int  # channels of a token, C
+    heads: int  # divides `width`
+    dropout: float = 0.0  # after attention and inside the MLP
+    recompute: bool = False  # activation checkpointing: what a block computes is not kept for the backward pass
+
+    def build(self) -> nn.ModuleList:
+        """The blocks, with initial weights.
+
+        Raises:
+            ValueError: the width cannot be shared out among the heads.
+        """
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads}: must divide width, {self.width}")
+        return nn.ModuleList(AdaLNZeroBlock(self.width, self.heads, self.dropout) for _ in range(self.layers))
+
+
+def run_blocks(blocks: nn.ModuleList, x: Tensor, condition: Tensor, layout: Layout, *, recompute: bool) -> Tensor:
+    """Tokens (..., C) through all blocks, condition (B, C); `recompute`: see `Blocks`."""
     for block in blocks:
         if recompute and torch.is_grad_enabled():
             x = checkpoint(block, x, condition, layout, use_reentrant=False)
@@ -137,29 +157,18 @@ def run_blocks(blocks: nn.ModuleList, x: Tensor, *, condition: Tensor, layout: L
 class Backbone(nn.Module):
     """Patches to tokens, fixed sin-cos positions, adaLN-Zero blocks with global attention."""
 
-    def __init__(
-        self,
-        *,
-        layers: int,
-        width: int,
-        heads: int,
-        side: int,
-        patch: int,
-        channels_in: int,
-        dropout: float,
-        activation_checkpointing: bool,
-    ) -> None:
+    def __init__(self, blocks: Blocks, *, side: int, patch: int, channels_in: int) -> None:
         """`side`: of the grid z; tokens = (side / patch)²."""
         super().__init__()
-        self.recompute = activation_checkpointing
-        self.embed = nn.Conv2d(channels_in, width, patch, stride=patch)
-        self.register_buffer("position", sincos_positions(width, side // patch), persistent=False)
-        self.blocks = nn.ModuleList(AdaLNZeroBlock(width, heads, dropout) for _ in range(layers))
+        self.recompute = blocks.recompute
+        self.embed = nn.Conv2d(channels_in, blocks.width, patch, stride=patch)
+        self.register_buffer("position", sincos_positions(blocks.width, side // patch), persistent=False)
+        self.blocks = blocks.build()
 
     def forward(self, z: Tensor, condition: Tensor) -> Tensor:
         """z (B, channels_in, side, side), condition (B, C) -> tokens (B, N, C), row by row."""
         x = rearrange(self.embed(z), "b c y x -> b (y x) c") + self.position  # (B, N, C)
-        return run_blocks(self.blocks, x, condition=condition, layout=DenseTokens(), recompute=self.recompute)
+        return run_blocks(self.blocks, x, condition, DenseTokens(), recompute=self.recompute)
 
 
 def unpatchify(x: Tensor, patch: int) -> Tensor:
@@ -172,34 +181,14 @@ class DiT(nn.Module):
     """DiT: the grain transformer's network, and the plain transformer that the paper compares with."""
 
     def __init__(
-        self,
-        *,
-        layers: int,
-        width: int,
-        heads: int,
-        side: int,
-        patch: int,
-        channels_in: int,
-        channels_out: int,
-        classes: int,
-        dropout: float = 0.0,
-        activation_checkpointing: bool = False,
+        self, blocks: Blocks, *, side: int, patch: int, channels_in: int, channels_out: int, classes: int
     ) -> None:
         """`side`: of the grid z; `classes`: 0 for an unconditional model."""
         super().__init__()
         self.patch = patch
-        self.condition = Condition(width, classes)
-        self.backbone = Backbone(
-            layers=layers,
-            width=width,
-            heads=heads,
-            side=side,
-            patch=patch,
-            channels_in=channels_in,
-            dropout=dropout,
-            activation_checkpointing=activation_checkpointing,
-        )
-        self.head = Head(width, patch**2 * channels_out)
+        self.condition = Condition(blocks.width, classes)
+        self.backbone = Backbone(blocks, side=side, patch=patch, channels_in=channels_in)
+        self.head = Head(blocks.width, patch**2 * channels_out)
         initialize(self)
 
     def forward(self, z: Tensor, t: Tensor, labels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from d2it.saved import load_model
-from d2it.transformer.dit import DiT
+from d2it.transformer.dit import Blocks, DiT
 
 
 class DynamicGrainTransformer(nn.Module):
@@ -49,10 +49,8 @@ class DynamicGrainTransformer(nn.Module):
             "classes": classes, "dropout": dropout,
         }  # fmt: skip
         self.grains, self.region_grid = grains, region_grid
-        self.dit = DiT(
-            layers=layers, width=width, heads=heads, side=region_grid, patch=1, channels_in=1, channels_out=grains,
-            classes=classes, dropout=dropout, activation_checkpointing=activation_checkpointing,
-        )  # fmt: skip
+        blocks = Blocks(layers=layers, width=width, heads=heads, dropout=dropout, recompute=activation_checkpointing)
+        self.dit = DiT(blocks, side=region_grid, patch=1, channels_in=1, channels_out=grains, classes=classes)
         self.register_buffer("values", grain_values(grains), persistent=False)
 
     @property

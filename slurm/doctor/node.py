@@ -15,7 +15,7 @@ from typing import Literal
 
 from d2it.errors import UserError
 from d2it.files import write_text
-from d2it.params import load_params
+from d2it.params.load import load_params
 from d2it.weights import locate
 from pipeline.dag import definitions
 from pipeline.downloads import needed, weights_folder

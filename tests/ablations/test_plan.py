@@ -8,7 +8,7 @@ from dvc.utils.hydra import apply_overrides
 
 from ablations.plan import Experiment, hydra_value, params_hash, plan, presets, slug
 from ablations.tables import TABLES
-from d2it.params import load_params
+from d2it.params.load import load_params
 from tools.deps import ROOT
 
 LAST = {name: plan(TABLES[0], ROOT, name, 2).experiments[-1] for name in presets(ROOT)}

@@ -13,7 +13,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from ablations.plan import Plan, plan
 from ablations.tables import TABLES
-from d2it.params import Params
+from d2it.params.sections import Params
 from tests.ablations.handmade import HandMade
 from tests.tracking.server import Server, free_port
 from tracking.tracker import Tracker

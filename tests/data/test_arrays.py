@@ -49,9 +49,7 @@ def test_numpy_reads_the_file_and_nothing_else_is_left(tmp_path: Path) -> None:
             assert_same(file[name], array)
 
 
-def test_the_bytes_hold_no_time_and_are_the_same_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bytes_hold_no_time_and_are_the_same_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_npz(tmp_path / "first.npz", **ARRAYS)
     monkeypatch.setattr("time.time", lambda: 2e9)
     monkeypatch.setattr("time.localtime", lambda *_: (2033, 5, 18, 3, 33, 20, 2, 138, 0))

@@ -12,9 +12,9 @@ def test_a_part_comes_back_as_it_was_and_another_is_not_there(tmp_path: Path) ->
     parts = Parts(tmp_path / "new")
     assert not parts.has(7)
     parts.save(7, ARRAYS)
-    for found, expected in zip(Parts(tmp_path / "new").load(7), ARRAYS, strict=True):
-        assert found.dtype == expected.dtype
-        np.testing.assert_array_equal(found, expected)
+    for restored, expected in zip(Parts(tmp_path / "new").load(7), ARRAYS, strict=True):
+        assert restored.dtype == expected.dtype
+        np.testing.assert_array_equal(restored, expected)
     assert not parts.has(8)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["part-000007"]
 

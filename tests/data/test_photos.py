@@ -27,9 +27,9 @@ def photos(folder: Path, n: int = 5) -> np.ndarray:
 
 def test_a_mirrored_row_is_the_mirrored_photo_with_the_entropies_of_the_mirrored_photo(tmp_path: Path) -> None:
     images = photos(tmp_path)
-    found = Photos(tmp_path, flip=True)
-    assert (found.photos, found.rows) == (5, 10)
-    batch = found.take(np.array([3, 8]), CPU)
+    doubled = Photos(tmp_path, flip=True)
+    assert (doubled.photos, doubled.rows) == (5, 10)
+    batch = doubled.take(np.array([3, 8]), CPU)
     pixels = to_uint8(batch.images)
     np.testing.assert_array_equal(pixels, np.stack([images[3], images[3, :, ::-1]]))
     np.testing.assert_allclose(batch.entropy, region_entropy(pixels, 16, 0.01), atol=1e-5)
@@ -56,10 +56,10 @@ def test_rows_come_back_by_index_however_they_were_cut(
         for start in range(0, rows, cut):
             writer.append(data[start : start + cut])
     index = np.random.default_rng(seed).integers(0, rows, 12)
-    found = Shards(folder, "x")
-    assert len(found) == rows
+    shards = Shards(folder, "x")
+    assert len(shards) == rows
     assert len(list(folder.iterdir())) == -(-rows // shard)
-    np.testing.assert_array_equal(found.take(index), data[index])
+    np.testing.assert_array_equal(shards.take(index), data[index])
 
 
 def test_wrong_counts_and_indices_are_refused(tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_latents_come_back_with_maps_and_labels(tmp_path: Path) -> None:
     latents = Latents(tmp_path)
     assert (latents.rows, latents.latent_channels, latents.latent_grid, latents.region_grid) == (6, 4, 8, 4)
     batch = latents.take(np.array([5, 0]), CPU)
-    for found, expected in zip(batch, (mean, std, maps, labels), strict=True):
-        assert torch.equal(found, expected[[5, 0]])
+    for part, expected in zip(batch, (mean, std, maps, labels), strict=True):
+        assert torch.equal(part, expected[[5, 0]])

@@ -71,9 +71,9 @@ def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path: Path, threads: i
     path = as_zip(tmp_path / "a.zip", files([f"{i % 3}/{i:03d}.png" for i in range(100)]))
     for out, count in (("x", 3), ("y", threads)):
         write(open_images(path, SIZE, 0.2, 0), tmp_path / out, count)
-    found = sorted(path.relative_to(tmp_path / "x") for path in (tmp_path / "x").rglob("*.npy"))
-    assert len(found) == 6
-    for name in found:
+    names_of_shards = sorted(path.relative_to(tmp_path / "x") for path in (tmp_path / "x").rglob("*.npy"))
+    assert len(names_of_shards) == 6
+    for name in names_of_shards:
         assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
 
 

@@ -75,8 +75,8 @@ class Oracle(DynamicGrainTransformer):
 def test_an_oracle_gives_back_the_map() -> None:
     grain_map = torch.randint(0, 2, (3, 4, 4))
     streams = ImageStreams([1, 2, 3], CPU)
-    found = sample_grain_maps(FULL.respaced(10), Oracle(grain_map), torch.zeros(3, dtype=torch.long), streams)
-    assert torch.equal(found, grain_map.to(torch.uint8))
+    drawn = sample_grain_maps(FULL.respaced(10), Oracle(grain_map), torch.zeros(3, dtype=torch.long), streams)
+    assert torch.equal(drawn, grain_map.to(torch.uint8))
 
 
 @pytest.mark.parametrize("grains", [1, 2, 3, 4])

@@ -19,5 +19,5 @@ def test_share_0_drops_nothing() -> None:
     assert torch.equal(drop_labels(labels, 0.0, 10, torch.Generator()), labels)
 
 
-def test_an_unconditional_model_is_told_no_class_always() -> None:
+def test_an_unconditional_model_always_gets_no_class() -> None:
     assert drop_labels(torch.tensor([3, 5]), 0.0, 0, torch.Generator()).tolist() == [0, 0]

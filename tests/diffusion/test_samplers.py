@@ -34,9 +34,9 @@ def oracle(schedule: Schedule, z_0: Tensor) -> Callable[[Tensor, Tensor], Predic
 def test_an_oracle_for_the_noise_gives_back_z_0(sampler: str, steps: int) -> None:
     z_0 = torch.randn(SHAPE)
     schedule = FULL.respaced(steps)
-    found = SAMPLERS[sampler](schedule, oracle(schedule, z_0), lambda: torch.randn(SHAPE))
+    sample = SAMPLERS[sampler](schedule, oracle(schedule, z_0), lambda: torch.randn(SHAPE))
     # DDIM keeps the noise that is left at the first timestep: √ᾱ_0 z_0 + √(1 - ᾱ_0) ε is cleaned by its last step
-    torch.testing.assert_close(found, z_0, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(sample, z_0, atol=1e-3, rtol=1e-3)
 
 
 def toy_model(z: Tensor, t: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from d2it.dvae.discriminator import MAX_ADAPTIVE_WEIGHT, PatchDiscriminator, adaptive_weight, hinge_loss
 from d2it.dvae.loss import adversarial_share, autoencoder_loss
 from d2it.dvae.model import DynamicVAE
-from d2it.params import TrainingParams
+from d2it.params.sections import TrainingParams
 from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.loop import MicroBatch, TrainingRun, Update, train
@@ -113,8 +113,8 @@ def test_two_forward_passes_under_pytorchs_data_parallel_wrapper_give_the_mean_o
     for rank in range(SIZE):
         real, fake = pairs(rank)
         (hinge_loss(alone(real), alone(fake)) / SIZE).backward()
-    for found in ranks("wrapped"):
-        torch.testing.assert_close(found, gradients(alone), atol=1e-6, rtol=1e-5)
+    for of_rank in ranks("wrapped"):
+        torch.testing.assert_close(of_rank, gradients(alone), atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -125,9 +125,9 @@ def test_autoencoder_and_discriminator_train_on_two_ranks_as_on_one(
     model, adversary, updates, run = training(tmp_path, Ranks())
     train(updates, run)
     assert not torch.equal(next(adversary.parameters()), next(discriminator().parameters()))
-    for found in ranks("trained"):
-        torch.testing.assert_close(found["model"], dict(model.state_dict()), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(found["adversary"], dict(adversary.state_dict()), atol=1e-5, rtol=1e-4)
+    for of_rank in ranks("trained"):
+        torch.testing.assert_close(of_rank["model"], dict(model.state_dict()), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(of_rank["adversary"], dict(adversary.state_dict()), atol=1e-5, rtol=1e-4)
 
 
 def test_logits_and_gradients_are_float32_under_autocast_and_the_same_as_without() -> None:

@@ -47,17 +47,17 @@ def test_features_equal_torch_fidelitys_own_from_the_same_file(weights_file: Pat
 
 def test_seeded_weights_are_the_same_in_another_process_and_differ_with_the_seed() -> None:
     def digest(seed: int) -> str:
-        found = hashlib.sha256()
+        hashed = hashlib.sha256()
         for name, value in random_weights(seed).items():
-            found.update(name.encode() + value.numpy().tobytes())
-        return found.hexdigest()
+            hashed.update(name.encode() + value.numpy().tobytes())
+        return hashed.hexdigest()
 
     code = (
         "import hashlib, torch; torch.manual_seed(99)\n"
         "from d2it.evaluation.features import random_weights\n"
-        "found = hashlib.sha256()\n"
-        "for name, value in random_weights(0).items(): found.update(name.encode() + value.numpy().tobytes())\n"
-        "print(found.hexdigest())"
+        "hashed = hashlib.sha256()\n"
+        "for name, value in random_weights(0).items(): hashed.update(name.encode() + value.numpy().tobytes())\n"
+        "print(hashed.hexdigest())"
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert there.stdout.strip() == digest(0)
@@ -82,9 +82,9 @@ def test_seeded_features_tell_images_apart_and_keep_their_scale(
 
 def test_seeded_distance_grows_with_blur(extractor: InceptionFeatures, photos: NDArray[np.uint8]) -> None:
     def statistics(images: NDArray[np.uint8]) -> GaussianStatistics:
-        found = GaussianStatistics(256)  # of 2048 features, to be quick
-        found.add(extractor(tensor(images)).pool[:, :256].numpy())
-        return found
+        gaussian = GaussianStatistics(256)  # of 2048 features, to be quick
+        gaussian.add(extractor(tensor(images)).pool[:, :256].numpy())
+        return gaussian
 
     def blurred(sigma: float) -> NDArray[np.uint8]:
         return np.stack([gaussian_filter(image, (sigma, sigma, 0)) for image in photos])

@@ -26,11 +26,11 @@ def test_statistics_equal_numpys_for_any_cut_and_any_merge(n: int, cuts: list[in
     for i, part in enumerate(parts):
         (theirs if i < merged else ours).add(part)
     ours.merge(theirs)
-    found = ours.gaussian()
+    gaussian = ours.gaussian()
     expected = features.astype(np.float64)
     assert ours.count == n
-    np.testing.assert_allclose(found.mean, expected.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(found.covariance, np.cov(expected, rowvar=False), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(gaussian.mean, expected.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(gaussian.covariance, np.cov(expected, rowvar=False), rtol=1e-9, atol=1e-10)
 
 
 def test_a_single_image_has_no_covariance() -> None:

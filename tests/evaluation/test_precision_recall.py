@@ -22,9 +22,9 @@ def share_within(points: NDArray[np.floating], centres: NDArray[np.floating], k:
 def test_equal_brute_force_for_any_block_size(n: int, m: int, k: int, rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     real, samples = rng.normal(size=(n, 2)), rng.normal(size=(m, 2)) + rng.normal(size=2)
-    found = precision_recall(real, samples, k, rows)
-    assert found.precision == share_within(samples, real, k)
-    assert found.recall == share_within(real, samples, k)
+    measured = precision_recall(real, samples, k, rows)
+    assert measured.precision == share_within(samples, real, k)
+    assert measured.recall == share_within(real, samples, k)
     expected = [min(range(n), key=lambda i: float(np.linalg.norm(real[i] - sample))) for sample in samples]
     assert nearest(samples, real, rows).tolist() == expected
 
@@ -34,9 +34,9 @@ def test_samples_of_one_mode_are_precise_and_have_low_recall() -> None:
     modes = np.repeat([[0.0, 0.0], [100.0, 0.0]], 50, 0)
     real = modes + rng.normal(size=(100, 2))
     samples = rng.normal(size=(100, 2)) * 0.5
-    found = precision_recall(real, samples, 3)
-    assert found.precision > 0.9
-    assert found.recall < 0.5
+    measured = precision_recall(real, samples, 3)
+    assert measured.precision > 0.9
+    assert measured.recall < 0.5
 
 
 def test_more_neighbours_than_images_are_refused() -> None:

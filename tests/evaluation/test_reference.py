@@ -19,11 +19,11 @@ def test_a_reference_comes_back_bit_by_bit_under_its_key_alone(tmp_path: Path, r
     assert load_reference(path, "key") is None
     save_reference(path, reference, "key")
     assert load_reference(path, "other key") is None
-    found = load_reference(path, "key")
-    assert found is not None
-    np.testing.assert_array_equal(found.pool.covariance, reference.pool.covariance)
-    np.testing.assert_array_equal(found.spatial.mean, reference.spatial.mean)
-    np.testing.assert_array_equal(found.features, reference.features)
+    loaded = load_reference(path, "key")
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.pool.covariance, reference.pool.covariance)
+    np.testing.assert_array_equal(loaded.spatial.mean, reference.spatial.mean)
+    np.testing.assert_array_equal(loaded.features, reference.features)
     assert [child.name for child in tmp_path.iterdir()] == ["reference.npz"]
 
 

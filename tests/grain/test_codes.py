@@ -16,15 +16,15 @@ def random_map(seed: int, grains: int, side: int = 3) -> torch.Tensor:
 
 
 def code_values(grid: torch.Tensor, grain_map: torch.Tensor, copies: list[int]) -> list[torch.Tensor]:
-    """Every code's copies, found position by position: (C, n, n) tensors."""
-    found = []
+    """Every code's copies, looked up position by position: (C, n, n) tensors."""
+    codes = []
     for b in range(len(grid)):
         for i in range(grain_map.shape[1]):
             for j in range(grain_map.shape[2]):
                 n, size = copies[int(grain_map[b, i, j])], copies[0]
                 region = grid[b, :, i * size : (i + 1) * size, j * size : (j + 1) * size]
-                found += [region[:, y : y + n, x : x + n] for y in range(0, size, n) for x in range(0, size, n)]
-    return found
+                codes += [region[:, y : y + n, x : x + n] for y in range(0, size, n) for x in range(0, size, n)]
+    return codes
 
 
 @cases

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from d2it.params import Params, ParamsError, check_params, load_params
-from d2it.params.sections import Section
+from d2it.params.load import ParamsError, check_params, load_params
+from d2it.params.sections import Params, Section
 from d2it.yaml import read_yaml
 from tools.deps import ROOT
 
@@ -48,7 +48,10 @@ def test_the_demo_is_valid() -> None:
         ),
         ({"data__image_size": 64.0}, "data.image_size = 64.0: must be a whole number"),
         ({"data__flip": "yes"}, "data.flip = 'yes': must be true or false"),
-        ({"content_transformer__heads": 7}, "content_transformer.heads = 7: must divide content_transformer.width, 128"),
+        (
+            {"content_transformer__heads": 7},
+            "content_transformer.heads = 7: must divide content_transformer.width, 128",
+        ),
         ({"content_transformer__dropout": 1.0}, "content_transformer.dropout = 1.0: must be < 1"),
         ({"grain__fine_ratio": 1.5}, "grain.fine_ratio = 1.5: must be <= 1"),
         ({"grain__fine_ratio": [0.5, 0.6]}, "grain.fine_ratio = [0.5, 0.6]: a list must hold 2 shares"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from d2it.params import FIDParams, Params, load_params
+from d2it.params.load import load_params
+from d2it.params.sections import FIDParams, Params
 from d2it.weights import INCEPTION, VGG16, Weights, WeightsError
 from pipeline import downloads
 from stages.stage import NAMES

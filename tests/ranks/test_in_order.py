@@ -23,9 +23,9 @@ def compute(batch: int) -> Arrays:
     return x, x.astype(np.float16)[:, ::2], np.array(batch, np.uint8)
 
 
-def assert_equal(found: list[Arrays], expected: list[Arrays]) -> None:
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
+def assert_equal(results: list[Arrays], expected: list[Arrays]) -> None:
+    assert len(results) == len(expected)
+    for ours, theirs in zip(results, expected, strict=True):
         assert [(x.dtype, x.shape, x.tobytes()) for x in ours] == [(x.dtype, x.shape, x.tobytes()) for x in theirs]
 
 
@@ -40,8 +40,8 @@ def _rank(rank: int, folder: Path) -> None:
             computed.append(batch)
             return compute(batch)
 
-        found = list(in_order(ranks, batches, note))
-        assert_equal(found, [compute(batch) for batch in batches] if rank == 0 else [])
+        results = list(in_order(ranks, batches, note))
+        assert_equal(results, [compute(batch) for batch in batches] if rank == 0 else [])
         assert computed == batches[rank::SIZE]
     _leave_between_rounds(ranks)
     dist.destroy_process_group()

@@ -37,5 +37,5 @@ def test_every_rank_gathers_all_micro_batches_in_order(tmp_path: Path, size: int
     assert all(torch.equal(a, b) for a, b in zip(gathered(Ranks()), expected, strict=True))
     mp.spawn(_rank, (size, tmp_path), nprocs=size)
     for rank in range(size):
-        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
-        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        of_rank = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
+        assert all(torch.equal(a, b) for a, b in zip(of_rank, expected, strict=True))

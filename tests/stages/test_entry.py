@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from d2it.errors import UserError
-from d2it.params import ParamsError
+from d2it.params.load import ParamsError
 from d2it.ranks.ranks import Ranks
 from pipeline.errors import StageError
 from stages.entry import clear, pick_device, run

@@ -13,8 +13,9 @@ from d2it.data.shards import ShardWriter
 from d2it.dvae.model import DynamicVAE, save_dvae
 from d2it.evaluation.features import random_weights
 from d2it.grain.entropy import region_entropy
-from d2it.params import FIDParams, Params, load_params
 from d2it.params.architecture import dvae_arguments
+from d2it.params.load import load_params
+from d2it.params.sections import FIDParams, Params
 from d2it.ranks.ranks import Ranks
 from d2it.weights import Weights, WeightsError
 from pipeline.errors import StageError

@@ -14,7 +14,7 @@ from PIL import Image
 from d2it.data.imageset import DataError
 from d2it.data.shards import Shards
 from d2it.grain.entropy import region_entropy
-from d2it.params import check_params, load_params
+from d2it.params.load import check_params, load_params
 from d2it.ranks.ranks import Ranks
 from stages import prepare
 from stages.stage import Stage

@@ -14,7 +14,8 @@ import torch.multiprocessing as mp
 
 from d2it.data.arrays import Arrays
 from d2it.data.parts import Parts
-from d2it.params import Params, check_params
+from d2it.params.load import check_params
+from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
 from stages import encode_latents, fid, prepare, sample, train_content, train_dvae, train_grain
 from stages.entry import write_metrics

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from d2it.params import Params, load_params
+from d2it.params.load import load_params
+from d2it.params.sections import Params
 from tests.tracking.server import Server, free_port
 from tools.deps import ROOT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from tools.deps import ROOT
 from tracking.journal import folder
 from tracking.store import Store
@@ -43,7 +43,7 @@ def pending(root: Path) -> list[str]:
 _STAGE = """
 import os, signal, sys, time
 from pathlib import Path
-from d2it.params import load_params
+from d2it.params.load import load_params
 from tracking.tracker import Tracker
 params, root = load_params(Path(sys.argv[5])), Path(sys.argv[1])
 with Tracker.open(stage=sys.argv[2], key="a" * 64, params=params, root=root) as tracker:

@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities import Run
 from ruamel.yaml import YAML
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from d2it.yaml import read_yaml
 from pipeline.key import recorded_keys, stage_key
 from tests.tracking.mlflow_store import runs
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 STAGE = """
 import sys
 from pathlib import Path
-from d2it.params import load_params
+from d2it.params.load import load_params
 from pipeline.key import stage_key
 from pipeline.root import find_root
 from tracking.tracker import Tracker

@@ -8,7 +8,7 @@ from mlflow.artifacts import load_text
 
 from d2it.data.description import DataDescription, write_description
 from d2it.nested import flatten
-from d2it.params import Params
+from d2it.params.sections import Params
 from tests.tracking.mlflow_store import runs, tracker
 from tracking.experiment import as_text
 from tracking.store import Store

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from tests.tracking.mlflow_store import curve, pending, pictures, runs, stage_process, tracker
 from tests.tracking.server import Server
 from tools.deps import ROOT

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from tests.tracking.mlflow_store import curve, pending, pictures, runs, stage_process, tracker
 from tests.tracking.server import Server
 from tracking.__main__ import main

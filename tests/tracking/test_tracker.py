@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from d2it.params import Params
+from d2it.params.sections import Params
 from tests.tracking.mlflow_store import curve, pending, pictures, runs, tracker
 from tracking.store import Store
 

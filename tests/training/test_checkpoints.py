@@ -15,9 +15,9 @@ def test_the_newest_is_found_and_only_two_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "new")
     for step in (1, 20, 300):
         checkpoints.save(step, {"x": torch.full((3,), float(step))}, {"curve": [{"loss": step}]})
-    found = checkpoints.newest(CPU)
-    assert found is not None
-    assert (found[0], found[1]["x"].tolist(), found[2]) == (300, [300.0] * 3, {"curve": [{"loss": 300}]})
+    newest = checkpoints.newest(CPU)
+    assert newest is not None
+    assert (newest[0], newest[1]["x"].tolist(), newest[2]) == (300, [300.0] * 3, {"curve": [{"loss": 300}]})
     assert len(list((tmp_path / "new").iterdir())) == 2
 
 
@@ -37,9 +37,9 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_one_before(
     monkeypatch.setattr("d2it.files.os.fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(2, {"x": torch.ones(2)}, {})
-    found = checkpoints.newest(CPU)
-    assert found is not None
-    assert found[0] == 1
+    newest = checkpoints.newest(CPU)
+    assert newest is not None
+    assert newest[0] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001.safetensors"]
 
 
@@ -48,9 +48,9 @@ def test_rubbish_is_passed_over(tmp_path: Path, content: bytes) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"x": torch.zeros(2)}, {})
     (tmp_path / "step-000000002.safetensors").write_bytes(content)
-    found = checkpoints.newest(CPU)
-    assert found is not None
-    assert found[0] == 1
+    newest = checkpoints.newest(CPU)
+    assert newest is not None
+    assert newest[0] == 1
 
 
 TRAINED = {

@@ -58,8 +58,8 @@ def test_gradients_below_the_bound_and_without_one_are_left_alone(tmp_path: Path
     updates, run = linear(tmp_path / "other")
     x = DATA[torch.from_numpy(batch_rows(run.seed, 0, run.params.batch_size, run.rows))]
     expected = torch.autograd.grad(10 * ((updates[0].model(x) - x) ** 2).mean(), list(updates[0].model.parameters()))
-    found = step(tmp_path, micro_batch=2, gradient_clip=clip)
-    torch.testing.assert_close(found, nn.utils.parameters_to_vector(expected), rtol=1e-5, atol=1e-6)
+    clipped = step(tmp_path, micro_batch=2, gradient_clip=clip)
+    torch.testing.assert_close(clipped, nn.utils.parameters_to_vector(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_weights_gradients_averages_and_optimiser_are_float32_under_bfloat16_autocast(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from d2it.params import TrainingParams
+from d2it.params.sections import TrainingParams
 from d2it.ranks.ranks import Ranks
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
@@ -138,27 +138,27 @@ def test_several_ranks_have_the_gradients_of_one_and_train_the_same_model(tmp_pa
     assert any(float(gradient.abs().max()) > 0.01 for gradient in alone["gradients"])
     mp.spawn(_rank, (size, tmp_path), nprocs=size)
     for rank in range(size):
-        found = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
-        for a, b in zip(alone["gradients"], found["gradients"], strict=True):
+        of_rank = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
+        for a, b in zip(alone["gradients"], of_rank["gradients"], strict=True):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
-        for a, b in zip(alone["weights"], found["weights"], strict=True):
+        for a, b in zip(alone["weights"], of_rank["weights"], strict=True):
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
-        for ours, theirs in zip(alone["curve"], found["curve"], strict=True):
+        for ours, theirs in zip(alone["curve"], of_rank["curve"], strict=True):
             assert ours == pytest.approx(theirs, rel=1e-5)
 
 
-def test_after_each_step_of_the_optimiser_an_update_is_told_the_step_once(tmp_path: Path) -> None:
+def test_after_each_step_of_the_optimiser_an_update_gets_the_step_once(tmp_path: Path) -> None:
     (update,), run = build(tmp_path, images=24, cooldown_images=0)
     first = next(update.model.parameters())
-    told: list[tuple[int, float]] = []
+    calls: list[tuple[int, float]] = []
 
     def after_step(step: int) -> None:
-        told.append((step, float(first.detach().sum())))
+        calls.append((step, float(first.detach().sum())))
 
     train([replace(update, after_step=after_step)], run)
-    assert [step for step, _ in told] == [0, 1, 2]
-    assert told[-1][1] == float(first.detach().sum()), "told when the weights have moved"
-    assert len({weights for _, weights in told}) == 3
+    assert [step for step, _ in calls] == [0, 1, 2]
+    assert calls[-1][1] == float(first.detach().sum()), "called when the weights have moved"
+    assert len({weights for _, weights in calls}) == 3
 
 
 def test_micro_batches_that_ranks_cannot_share_are_refused() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from d2it.transformer.content import DynamicContentTransformer
-from d2it.transformer.dit import DiT
+from d2it.transformer.dit import Blocks, DiT
 
 TINY: dict[str, Any] = {"layers": 2, "width": 32, "heads": 4, "classes": 4}
 
@@ -26,6 +26,7 @@ def content_transformer(*, seed: int = 0, **changes: Any) -> DynamicContentTrans
     return model
 
 
-def plain_dit(side: int) -> DiT:
+def tiny_dit(side: int) -> DiT:
     """DiT of the same size with patch 2, weights as at the start."""
-    return DiT(**TINY, side=side, patch=2, channels_in=4, channels_out=8)
+    blocks = Blocks(layers=2, width=32, heads=4)
+    return DiT(blocks, side=side, patch=2, channels_in=4, channels_out=8, classes=4)

@@ -6,7 +6,16 @@ from timm.models.vision_transformer import Attention
 from torch import nn
 from torch.nn import functional as F
 
-from d2it.transformer.dit import AdaLNZeroBlock, Backbone, Condition, Head, initialize, sincos_positions, unpatchify
+from d2it.transformer.dit import (
+    AdaLNZeroBlock,
+    Backbone,
+    Blocks,
+    Condition,
+    Head,
+    initialize,
+    sincos_positions,
+    unpatchify,
+)
 from d2it.transformer.routing import DenseTokens
 from tests.transformer.models import randomize
 
@@ -26,9 +35,7 @@ def test_block_equals_timms_parts_with_the_same_weights() -> None:
 
 
 def test_patch_embedding_equals_timms_with_the_same_weights() -> None:
-    backbone = Backbone(
-        layers=0, width=32, heads=4, side=8, patch=2, channels_in=4, dropout=0.0, activation_checkpointing=False
-    )
+    backbone = Backbone(Blocks(layers=0, width=32, heads=4), side=8, patch=2, channels_in=4)
     backbone.position.zero_()
     theirs = PatchEmbed(img_size=8, patch_size=2, in_chans=4, embed_dim=32)
     theirs.proj.load_state_dict(backbone.embed.state_dict())

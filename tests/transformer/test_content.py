@@ -6,7 +6,7 @@ from torch import Tensor
 
 from d2it.grain.codes import copy_codes
 from d2it.transformer.routing import plan_routes
-from tests.transformer.models import content_transformer, plain_dit, randomize
+from tests.transformer.models import content_transformer, randomize, tiny_dit
 
 GRAINS = {1: [8], 2: [8, 16], 3: [8, 16, 32], 4: [8, 16, 32, 64]}
 
@@ -39,7 +39,7 @@ def test_output_is_constant_inside_coarse_regions(grains: int, layers: int, toke
 def test_without_refinenet_fine_noise_comes_straight_from_dits_patch_2_head_and_coarse_noise_is_its_mean() -> None:
     """The paper's 'w/o': the same parts, the same weights and the same output as DiT where every region is fine."""
     model = content_transformer(refinenet_layers=0, latent_grid=16)
-    plain = plain_dit(16)
+    plain = tiny_dit(16)
     plain.load_state_dict(model.state_dict())
     z, t, y, grain_map = inputs(2)
     with torch.no_grad():
@@ -117,9 +117,9 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-def test_plain_dit_is_deterministic_and_starts_at_zero() -> None:
+def test_tiny_dit_is_deterministic_and_starts_at_zero() -> None:
     torch.manual_seed(0)
-    model = plain_dit(8)
+    model = tiny_dit(8)
     z, t, y = torch.randn(2, 4, 8, 8), torch.tensor([3, 900]), torch.tensor([0, 4])
     assert model(z, t, y).abs().max() == 0
     randomize(model)
