@@ -47,15 +47,9 @@ def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
 
     def stage(report: Report) -> Stage:
         return Stage(
-            name=name,
-            params=params,
-            outputs=outputs,
-            scratch=scratch,
-            weights=weights_folder(),
-            device=pick_device(),
-            ranks=ranks,
-            report=report,
-        )
+            name=name, params=params, outputs=outputs, scratch=scratch, weights=weights_folder(),
+            device=pick_device(), ranks=ranks, report=report,
+        )  # fmt: skip
 
     if ranks.rank:
         ranks.barrier()  # until rank 0 has made the folders

@@ -55,13 +55,9 @@ def main(stage: Stage) -> dict[str, float]:
     for name, picture in shown.items():
         pictures.save_png(out / f"{name}.png", picture)
     description = DataDescription(
-        train=len(source.train),
-        validation=len(source.validation),
-        classes=source.classes,
-        labels=params.data.labels,
-        image_size=params.data.image_size,
-        fingerprint=written.fingerprint,
-    )
+        train=len(source.train), validation=len(source.validation), classes=source.classes, labels=params.data.labels,
+        image_size=params.data.image_size, fingerprint=written.fingerprint,
+    )  # fmt: skip
     write_description(out, description)
     numbers = {
         "train_images": float(len(source.train)),

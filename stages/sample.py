@@ -64,15 +64,9 @@ def main(stage: Stage) -> dict[str, float]:
     dvae = load_dvae(stage.outputs / "train_dvae", device)
     schedule = linear_schedule(**config["schedule"]).to(device)
     generator = ImageGenerator(
-        dvae=dvae,
-        content=content,
-        schedule=schedule,
-        objective=config["objective"],
-        steps=p.sample.steps,
-        sampler=p.sample.sampler,
-        guidance=p.sample.guidance,
-        guidance_interval=p.sample.guidance_interval,
-    )
+        dvae=dvae, content=content, schedule=schedule, objective=config["objective"], steps=p.sample.steps,
+        sampler=p.sample.sampler, guidance=p.sample.guidance, guidance_interval=p.sample.guidance_interval,
+    )  # fmt: skip
     grain_maps = GrainMaps(stage, schedule.respaced(p.sample.grain_steps))
     labels = np.arange(p.sample.images) % max(1, content.no_class)  # equal numbers of each class
 

@@ -58,42 +58,27 @@ def main(stage: Stage) -> dict[str, float]:
         index = torch.randint(schedule.steps, (len(z_0),), generator=g, device=device)
         epsilon = noise()
         losses = content_loss(
-            schedule,
-            model,
-            z_0=z_0,
-            grain_map=batch.grain_map,
-            labels=drop_labels(batch.labels, p.content_transformer.label_dropout, model.no_class, g),
-            index=index,
-            noise=epsilon,
-            objective=p.diffusion.objective,
-            weighting=p.content_transformer.loss_weighting,
-        )
+            schedule, model, z_0=z_0, grain_map=batch.grain_map,
+            labels=drop_labels(batch.labels, p.content_transformer.label_dropout, model.no_class, g), index=index,
+            noise=epsilon, objective=p.diffusion.objective, weighting=p.content_transformer.loss_weighting,
+        )  # fmt: skip
         means = {name: values.mean() for name, values in losses._asdict().items()}
         return means["loss"], means
 
     about = {"schedule": p.diffusion.schedule, "objective": p.diffusion.objective, "latents": origin}
     averaged, curve = train_transformer(
-        model,
-        loss,
-        name="content",
-        params=p.content_transformer,
-        rows=latents.rows,
-        seed=stream_seed(p.seed, "content"),
-        checkpoints=Checkpoints(stage.scratch, describe(model) | about),
-        report=stage.report,
-        ranks=stage.ranks,
-    )
+        model, loss, name="content", params=p.content_transformer, rows=latents.rows,
+        seed=stream_seed(p.seed, "content"), checkpoints=Checkpoints(stage.scratch, describe(model) | about),
+        report=stage.report, ranks=stage.ranks,
+    )  # fmt: skip
     if not stage.main_rank:
         return {}
     save_model(stage.out, averaged, about)
     save_curve(stage.out / "curve.csv", curve)
     generator = ImageGenerator(
-        dvae=dvae,
-        content=averaged,
-        schedule=schedule,
-        objective=p.diffusion.objective,
+        dvae=dvae, content=averaged, schedule=schedule, objective=p.diffusion.objective,
         steps=min(SAMPLING_STEPS, p.diffusion.timesteps),
-    )
+    )  # fmt: skip
     _picture(stage, generator, latents)
     sizes = size_numbers(averaged, lambda empty: content_pass(empty, origin["grain_shares"]))
     return {name: curve[-1][name] for name in ("loss", "mse", "bound")} | sizes

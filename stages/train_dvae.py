@@ -42,43 +42,16 @@ def main(stage: Stage) -> dict[str, float]:
     vgg = locate(VGG16, stage.weights) if p.dvae.perceptual_weight > 0 else None
     photos = Photos(stage.outputs / "prepare" / "train", p.data.flip)
     run = TrainingRun(
-        params=p.dvae,
-        rows=photos.rows,
-        seed=stream_seed(p.seed, "dvae"),
-        device=device,
-        checkpoints=Checkpoints(stage.scratch, describe(model) | about(model)),
-        report=stage.report,
-        label="train_dvae",
-        ranks=stage.ranks,
-    )
+        params=p.dvae, rows=photos.rows, seed=stream_seed(p.seed, "dvae"), device=device,
+        checkpoints=Checkpoints(stage.scratch, describe(model) | about(model)), report=stage.report,
+        label="train_dvae", ranks=stage.ranks,
+    )  # fmt: skip
     losses = Losses(stage, model, discriminator, photos=photos, run=run)
     if vgg is not None:
         losses.perceptual = PerceptualLoss(vgg).to(device)
-    rate = p.dvae.base_learning_rate * p.dvae.batch_size
-    updates = [
-        Update(
-            name="autoencoder",
-            model=model,
-            optimizer=_adam(model),
-            learning_rate=rate,
-            loss=losses.autoencoder,
-            after_step=losses.learn_codebook if model.quantizer is not None else None,
-        )
-    ]
-    if p.dvae.adversarial_weight > 0:
-        updates.append(
-            Update(
-                name="discriminator",
-                model=discriminator,
-                optimizer=_adam(discriminator),
-                learning_rate=rate,
-                loss=losses.discriminator_loss,
-                starts_at=p.dvae.adversarial_start,
-            )
-        )
     if model.quantizer is not None:
         losses.start_codebook()
-    curve = train(updates, run)
+    curve = train(losses.updates(), run)
     if not stage.main_rank:
         return {}
     model.eval()
@@ -108,19 +81,29 @@ class Losses:
     """
 
     def __init__(
-        self,
-        stage: Stage,
-        model: DynamicVAE,
-        discriminator: PatchDiscriminator,
-        *,
-        photos: Photos,
-        run: TrainingRun,
-    ) -> None:
+        self, stage: Stage, model: DynamicVAE, discriminator: PatchDiscriminator, *, photos: Photos, run: TrainingRun,
+    ) -> None:  # fmt: skip
         self.params, self.device = stage.params.dvae, stage.device
         self.model, self.discriminator, self.photos, self.run = model, discriminator, photos, run
         self.perceptual: PerceptualLoss | None = None
         self._pairs: dict[int, tuple[Tensor, Tensor]] = {}  # images and reconstructions by micro-batch
         self._codes: list[Tensor] = []  # VQ: (n_i, z) of this rank's micro-batches of the step
+
+    def updates(self) -> list[Update]:
+        """The autoencoder's and, if it is wanted, the discriminator's; LDM's learning rate grows with the batch."""
+        p = self.params
+        rate, learn = p.base_learning_rate * p.batch_size, None if self.model.quantizer is None else self.learn_codebook
+        autoencoder = Update(
+            name="autoencoder", model=self.model, optimizer=_adam(self.model), learning_rate=rate,
+            loss=self.autoencoder, after_step=learn,
+        )  # fmt: skip
+        if p.adversarial_weight == 0:
+            return [autoencoder]
+        adversary = Update(
+            name="discriminator", model=self.discriminator, optimizer=_adam(self.discriminator), learning_rate=rate,
+            loss=self.discriminator_loss, starts_at=p.adversarial_start,
+        )  # fmt: skip
+        return [autoencoder, adversary]
 
     def batch(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Images (B, 3, H, W) and their grain maps (B, h, w)."""

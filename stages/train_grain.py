@@ -58,16 +58,9 @@ def main(stage: Stage) -> dict[str, float]:
 
     about = {"schedule": p.diffusion.schedule, "latents": read_config(folder)}
     averaged, curve = train_transformer(
-        model,
-        loss,
-        name="grain",
-        params=p.grain_transformer,
-        rows=latents.rows,
-        seed=stream_seed(p.seed, "grain"),
-        checkpoints=Checkpoints(stage.scratch, describe(model) | about),
-        report=stage.report,
-        ranks=stage.ranks,
-    )
+        model, loss, name="grain", params=p.grain_transformer, rows=latents.rows, seed=stream_seed(p.seed, "grain"),
+        checkpoints=Checkpoints(stage.scratch, describe(model) | about), report=stage.report, ranks=stage.ranks,
+    )  # fmt: skip
     if not stage.main_rank:
         return {}
     save_model(stage.out, averaged, about)

@@ -45,13 +45,9 @@ def usable_cores() -> int:
 
 
 def write_source(
-    source: Source,
-    folder: Path,
-    region_size: int,
-    measure: Measure,
-    advance: Callable[[int], None] = lambda _: None,
+    source: Source, folder: Path, region_size: int, measure: Measure, advance: Callable[[int], None] = lambda _: None,
     threads: int | None = None,
-) -> Written:
+) -> Written:  # fmt: skip
     """Write `folder/train` and `folder/validation`, each with the shards `images`, `labels` and `entropy`.
 
     Rows: uint8 (H, W, 3), int64 (), float32 (H/S, W/S). `advance(n)` is called when n more images are written.

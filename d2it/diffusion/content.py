@@ -19,17 +19,9 @@ class ContentModel(Protocol):
 
 
 def content_loss(
-    schedule: Schedule,
-    model: ContentModel,
-    *,
-    z_0: Tensor,
-    grain_map: Tensor,
-    labels: Tensor,
-    index: Tensor,
-    noise: Tensor,
-    objective: str = "epsilon",
-    weighting: str = "code",
-) -> DiffusionLoss:
+    schedule: Schedule, model: ContentModel, *, z_0: Tensor, grain_map: Tensor, labels: Tensor, index: Tensor,
+    noise: Tensor, objective: str = "epsilon", weighting: str = "code",
+) -> DiffusionLoss:  # fmt: skip
     """The multi-grained loss: the hybrid loss of a DiT as a mean over an image's codes.
 
     Args:

@@ -42,15 +42,9 @@ class ImageGenerator:
             return output
 
         predict = guided(
-            model,
-            schedule,
-            labels=labels,
-            no_class=self.content.no_class,
-            grain_map=grain_map,
-            scale=self.guidance,
-            interval=self.guidance_interval,
-            objective=self.objective,
-        )
+            model, schedule, labels=labels, no_class=self.content.no_class, grain_map=grain_map, scale=self.guidance,
+            interval=self.guidance_interval, objective=self.objective,
+        )  # fmt: skip
         z = SAMPLERS[self.sampler](
             schedule, predict, lambda: multi_grained_noise(streams.normal(shape), grain_map, copies)
         )

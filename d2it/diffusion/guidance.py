@@ -13,16 +13,9 @@ Model = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (z_t, t, labels, g
 
 
 def guided(
-    model: Model,
-    schedule: Schedule,
-    *,
-    labels: Tensor,
-    no_class: int,
-    grain_map: Tensor,
-    scale: float,
-    interval: Sequence[float],
-    objective: str,
-) -> Predict:
+    model: Model, schedule: Schedule, *, labels: Tensor, no_class: int, grain_map: Tensor, scale: float,
+    interval: Sequence[float], objective: str,
+) -> Predict:  # fmt: skip
     """A `Predict` function: noise = unguided + scale (guided - unguided), variance of the guided pass.
 
     Args:

@@ -21,16 +21,9 @@ class DiffusionLoss(NamedTuple):
 
 
 def diffusion_loss(
-    schedule: Schedule,
-    output: Tensor,
-    *,
-    z_0: Tensor,
-    z_t: Tensor,
-    noise: Tensor,
-    index: Tensor,
-    weight: Tensor,
+    schedule: Schedule, output: Tensor, *, z_0: Tensor, z_t: Tensor, noise: Tensor, index: Tensor, weight: Tensor,
     objective: str,
-) -> DiffusionLoss:
+) -> DiffusionLoss:  # fmt: skip
     """Mean squared error of the noise (or v) plus the variational bound, which trains the variance alone.
 
     Args:

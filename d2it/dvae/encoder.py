@@ -29,14 +29,9 @@ class HierarchicalEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        multipliers: Sequence[int],
-        res_blocks: int,
-        *,
-        factors: Sequence[int],
+        self, channels: int, multipliers: Sequence[int], res_blocks: int, *, factors: Sequence[int],
         channels_out: int,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         widths = [channels * m for m in multipliers]
         self.conv_in = nn.Conv2d(3, channels, 3, padding=1)

@@ -23,17 +23,10 @@ class AutoencoderLoss(NamedTuple):
 
 
 def autoencoder_loss(
-    model: DynamicVAE,
-    images: Tensor,
-    grain_map: Tensor,
-    noise: Tensor,
-    *,
-    kl_weight: float = 1e-6,
-    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
-    perceptual_weight: float = 1.0,
-    discriminator: Callable[[Tensor], Tensor] | None = None,
-    adversarial_weight: float = 0.0,
-) -> AutoencoderLoss:
+    model: DynamicVAE, images: Tensor, grain_map: Tensor, noise: Tensor, *, kl_weight: float = 1e-6,
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None, perceptual_weight: float = 1.0,
+    discriminator: Callable[[Tensor], Tensor] | None = None, adversarial_weight: float = 0.0,
+) -> AutoencoderLoss:  # fmt: skip
     """The autoencoder's loss on a batch; the discriminator's is `discriminator.hinge_loss`.
 
     All terms are means over an image's H·W·3 values where LDM's are sums: the same up to one factor of the whole.

@@ -23,14 +23,9 @@ class Reference:
 def save_reference(path: Path, reference: Reference, key: str) -> None:
     """Write an npz, all at once; means and covariances have the names of the ADM evaluator's reference files."""
     save_npz(
-        path,
-        key=np.array(key),
-        mu=reference.pool.mean,
-        sigma=reference.pool.covariance,
-        mu_s=reference.spatial.mean,
-        sigma_s=reference.spatial.covariance,
-        features=reference.features,
-    )
+        path, key=np.array(key), mu=reference.pool.mean, sigma=reference.pool.covariance, mu_s=reference.spatial.mean,
+        sigma_s=reference.spatial.covariance, features=reference.features,
+    )  # fmt: skip
 
 
 def load_reference(path: Path, key: str) -> Reference | None:

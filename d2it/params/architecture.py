@@ -1,48 +1,28 @@
 """What params.yaml says of each model: the arguments of its constructor, and the key of each."""
 
+from operator import attrgetter
 from typing import Any
 
 from d2it.params.sections import Params
 
 # Argument -> key of params.yaml, or a size that follows from several keys. `classes` is the data's.
 DVAE = {
-    "channels": "dvae.channels",
-    "multipliers": "dvae.multipliers",
-    "res_blocks": "dvae.res_blocks",
+    name: f"dvae.{name}"
+    for name in ("channels", "multipliers", "res_blocks", "latent_channels", "regularizer", "codebook_size")
+} | {"factors": "grain.factors"}
+GRAIN = {name: f"grain_transformer.{name}" for name in ("layers", "width", "heads", "dropout")} | {
+    "grains": "grain.grains", "region_grid": "region_grid",
+}  # fmt: skip
+CONTENT = {name: f"content_transformer.{name}" for name in ("layers", "width", "heads", "dropout")} | {
+    "refinenet_layers": "refinenet.layers", "window": "refinenet.window", "tokens": "refinenet.tokens",
+    "position": "refinenet.position", "factors": "grain.factors", "latent_grid": "latent_grid",
     "latent_channels": "dvae.latent_channels",
-    "regularizer": "dvae.regularizer",
-    "codebook_size": "dvae.codebook_size",
-    "factors": "grain.factors",
-}
-GRAIN = {
-    "layers": "grain_transformer.layers",
-    "width": "grain_transformer.width",
-    "heads": "grain_transformer.heads",
-    "dropout": "grain_transformer.dropout",
-    "grains": "grain.grains",
-    "region_grid": "region_grid",
-}
-CONTENT = {
-    "layers": "content_transformer.layers",
-    "width": "content_transformer.width",
-    "heads": "content_transformer.heads",
-    "dropout": "content_transformer.dropout",
-    "refinenet_layers": "refinenet.layers",
-    "window": "refinenet.window",
-    "tokens": "refinenet.tokens",
-    "position": "refinenet.position",
-    "factors": "grain.factors",
-    "latent_grid": "latent_grid",
-    "latent_channels": "dvae.latent_channels",
-}
+}  # fmt: skip
 
 
 def value_at(params: Params, key: str) -> Any:
     """The value of a key such as 'refinenet.window'."""
-    value: Any = params
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
+    return attrgetter(key)(params)
 
 
 def dvae_arguments(params: Params) -> dict[str, Any]:

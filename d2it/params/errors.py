@@ -4,45 +4,22 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_UNION_PARTS = {
-    "int",
-    "float",
-    "list",
-    "literal",
-    "constrained-int",
-    "constrained-float",
-}  # how pydantic names the alternatives of a union
-
-
-def _allowed(error: Any) -> str:
-    """What pydantic expected, in words for somebody who edits a YAML file."""
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return "unknown key"
-    if kind == "missing":
-        return "missing"
-    if kind == "literal_error":
-        return f"must be {context['expected']}"
-    words = {
-        "greater_than_equal": ">= {ge}",
-        "greater_than": "> {gt}",
-        "less_than_equal": "<= {le}",
-        "less_than": "< {lt}",
-    }
-    if kind in words:
-        return f"must be {words[kind].format(**context)}"
-    types = {
-        "int_type": "a whole number",
-        "float_type": "a number",
-        "bool_type": "true or false",
-        "list_type": "a list",
-    }
-    types |= {
-        "string_type": "text",
-        "model_type": "a section with keys",
-        "model_attributes_type": "a section with keys",
-    }
-    return f"must be {types[kind]}" if kind in types else error["msg"]
+_UNION_PARTS = {"int", "float", "list", "literal", "constrained-int", "constrained-float"}  # pydantic's names for them
+_ALLOWED = {  # by pydantic's type of error
+    "missing": "missing",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be >= {ge}",
+    "greater_than": "must be > {gt}",
+    "less_than_equal": "must be <= {le}",
+    "less_than": "must be < {lt}",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "model_type": "must be a section with keys",
+    "model_attributes_type": "must be a section with keys",
+}
 
 
 def _known_keys(root: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
@@ -57,13 +34,12 @@ def error_lines(root: type[BaseModel], errors: list[Any]) -> list[str]:
     """One line 'key = value: what is allowed' per wrong key, from pydantic's errors of checking a `root` model."""
     wrong: dict[str, tuple[str, list[str]]] = {}
     for error in errors:
-        location = error["loc"]
-        if error["type"] == "extra_forbidden":
+        location, kind = error["loc"], error["type"]
+        if kind == "extra_forbidden":
             allowed = f"unknown key; allowed here: {', '.join(_known_keys(root, location))}"
         else:
-            allowed = _allowed(error)
+            allowed = _ALLOWED[kind].format(**error.get("ctx", {})) if kind in _ALLOWED else error["msg"]
         names = [str(part) for part in location if not (isinstance(part, str) and part.split("[")[0] in _UNION_PARTS)]
-        key = ".".join(names)
-        value = "" if error["type"] in ("missing", "extra_forbidden") else f" = {error['input']!r}"
-        wrong.setdefault(key, (value, []))[1].append(allowed)
+        value = "" if kind in ("missing", "extra_forbidden") else f" = {error['input']!r}"
+        wrong.setdefault(".".join(names), (value, []))[1].append(allowed)
     return [f"{key}{value}: {' or '.join(dict.fromkeys(allowed))}" for key, (value, allowed) in wrong.items()]

@@ -16,17 +16,9 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def train_transformer(
-    model: Model,
-    loss: Callable[[MicroBatch], tuple[Tensor, Mapping[str, Tensor]]],
-    *,
-    name: str,
-    params: TransformerParams,
-    rows: int,
-    seed: int,
-    checkpoints: Checkpoints,
-    report: Report,
-    ranks: Ranks,
-) -> tuple[Model, Curve]:
+    model: Model, loss: Callable[[MicroBatch], tuple[Tensor, Mapping[str, Tensor]]], *, name: str,
+    params: TransformerParams, rows: int, seed: int, checkpoints: Checkpoints, report: Report, ranks: Ranks,
+) -> tuple[Model, Curve]:  # fmt: skip
     """Train from the newest good checkpoint, or from the start.
 
     Args:
@@ -47,15 +39,8 @@ def train_transformer(
     ema = EMA(model, params.ema_decay)
     update = Update(name=name, model=model, optimizer=adamw, learning_rate=params.learning_rate, loss=loss)
     run = TrainingRun(
-        params=params,
-        rows=rows,
-        seed=seed,
-        device=next(model.parameters()).device,
-        checkpoints=checkpoints,
-        report=report,
-        label=f"train_{name}",
-        ema=ema,
-        ranks=ranks,
-    )
+        params=params, rows=rows, seed=seed, device=next(model.parameters()).device, checkpoints=checkpoints,
+        report=report, label=f"train_{name}", ema=ema, ranks=ranks,
+    )  # fmt: skip
     curve = train([update], run)
     return ema.model, curve

@@ -46,15 +46,9 @@ class RefineNet(nn.Module):
     """
 
     def __init__(
-        self,
-        blocks: Blocks,
-        *,
-        side: int,
-        patch: int,
-        latent_channels: int,
-        channels_out: int,
+        self, blocks: Blocks, *, side: int, patch: int, latent_channels: int, channels_out: int,
         position: Literal["learnable", "fixed"],
-    ) -> None:
+    ) -> None:  # fmt: skip
         """`side`: of this grain's grid; `patch`: finest positions along a side of one of its codes (1 = finest)."""
         super().__init__()
         C = blocks.width
