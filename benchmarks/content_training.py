@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from d2it.data.latents import Latents, LatentWriter
-from d2it.diffusion.content import content_loss
-from d2it.diffusion.labels import drop_labels
-from d2it.diffusion.noise import multi_grained_noise
+from d2it.diffusion.content import draw_content_loss
 from d2it.diffusion.schedule import linear_schedule
 from d2it.params.architecture import content_arguments
 from d2it.params.sections import Params
@@ -60,24 +58,11 @@ class ContentTraining:
 
     def loss(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Of a micro-batch, as in the stage."""
-        batch, g, params = self.latents.take(micro.rows, self.device), micro.generator, self.params
-
-        def noise() -> Tensor:
-            independent = torch.randn(batch.mean.shape, generator=g, device=self.device)
-            return multi_grained_noise(independent, batch.grain_map, self.model.copies)
-
-        share = params.content_transformer.label_dropout
-        losses = content_loss(
-            self.schedule,
-            self.model,
-            z_0=batch.mean + batch.std * noise(),
-            grain_map=batch.grain_map,
-            labels=drop_labels(batch.labels, share, self.model.no_class, g),
-            index=torch.randint(self.schedule.steps, (len(micro.rows),), generator=g, device=self.device),
-            noise=noise(),
-            objective=params.diffusion.objective,
-            weighting=params.content_transformer.loss_weighting,
-        )
+        losses = draw_content_loss(
+            self.schedule, self.model, self.latents.take(micro.rows, self.device), micro.generator, scale=1.0,
+            label_dropout=self.params.content_transformer.label_dropout, objective=self.params.diffusion.objective,
+            weighting=self.params.content_transformer.loss_weighting,
+        )  # fmt: skip
         means = {name: values.mean() for name, values in losses._asdict().items()}
         return means["loss"], means
 

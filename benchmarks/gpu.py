@@ -3,7 +3,7 @@
 Training (forward, backward, fused AdamW; dropout 0.1 as in the presets) and sampling (forward alone) in bfloat16 at
 fine ratio 0.5, each with and without torch.compile, on grain maps that change every step; and B against DiT-B/2. The
 matrix rate is that of a large bfloat16 product in the same process. Targets: XL trains at 40 % of it or more, B costs
-at most 1.25 x DiT-B/2. Needs PyTorch, NumPy, einops and safetensors alone.
+at most 1.25 x DiT-B/2. Needs PyTorch, NumPy, einops, lazy-loader and safetensors alone.
 """
 
 import itertools

@@ -9,10 +9,9 @@ from d2it.counting import content_pass, size_numbers
 from d2it.data.description import read_description
 from d2it.data.latents import Latents
 from d2it.data.photos import to_uint8
-from d2it.diffusion.content import content_loss
+from d2it.diffusion.content import draw_content_loss
 from d2it.diffusion.generate import ImageGenerator
-from d2it.diffusion.labels import drop_labels
-from d2it.diffusion.noise import ImageStreams, multi_grained_noise
+from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import linear_schedule
 from d2it.dvae.model import load_dvae
 from d2it.params.architecture import content_arguments
@@ -48,19 +47,10 @@ def main(stage: Stage) -> dict[str, float]:
     ).to(device)
 
     def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        batch, g = latents.take(micro.rows, device), micro.generator
-
-        def noise() -> Tensor:
-            independent = torch.randn(batch.mean.shape, generator=g, device=device)
-            return multi_grained_noise(independent, batch.grain_map, model.copies)
-
-        z_0 = dvae.latent_scale * (batch.mean + batch.std * noise())
-        index = torch.randint(schedule.steps, (len(z_0),), generator=g, device=device)
-        epsilon = noise()
-        losses = content_loss(
-            schedule, model, z_0=z_0, grain_map=batch.grain_map,
-            labels=drop_labels(batch.labels, p.content_transformer.label_dropout, model.no_class, g), index=index,
-            noise=epsilon, objective=p.diffusion.objective, weighting=p.content_transformer.loss_weighting,
+        losses = draw_content_loss(
+            schedule, model, latents.take(micro.rows, device), micro.generator, scale=dvae.latent_scale,
+            label_dropout=p.content_transformer.label_dropout, objective=p.diffusion.objective,
+            weighting=p.content_transformer.loss_weighting,
         )  # fmt: skip
         means = {name: values.mean() for name, values in losses._asdict().items()}
         return means["loss"], means

@@ -9,8 +9,7 @@ from d2it import pictures
 from d2it.counting import size_numbers
 from d2it.data.description import read_description
 from d2it.data.latents import Latents
-from d2it.diffusion.grain import grain_loss, sample_grain_maps
-from d2it.diffusion.labels import drop_labels
+from d2it.diffusion.grain import draw_grain_loss, sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import Schedule, linear_schedule
 from d2it.evaluation.grain_maps import compare_maps, fine_frequency, frequent_patterns
@@ -49,12 +48,10 @@ def main(stage: Stage) -> dict[str, float]:
     ).to(device)
 
     def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        (maps, labels), g = latents.take_maps(micro.rows, device), micro.generator
-        index = torch.randint(schedule.steps, (len(maps),), generator=g, device=device)
-        noise = torch.randn(len(maps), 1, *maps.shape[1:], generator=g, device=device)
-        labels = drop_labels(labels, p.grain_transformer.label_dropout, model.no_class, g)
-        entropies = grain_loss(schedule, model, grain_map=maps, labels=labels, index=index, noise=noise)
-        return entropies.mean(), {"cross_entropy": entropies.mean()}
+        maps, labels = latents.take_maps(micro.rows, device)
+        hidden, g = p.grain_transformer.label_dropout, micro.generator
+        entropy = draw_grain_loss(schedule, model, maps, labels, generator=g, label_dropout=hidden).mean()
+        return entropy, {"cross_entropy": entropy}
 
     about = {"schedule": p.diffusion.schedule, "latents": read_config(folder)}
     averaged, curve = train_transformer(

@@ -45,13 +45,14 @@ def apply(folder: Path, before: str, language: str, code: str) -> None:
     path = folder / match[1]
     text = path.read_text(encoding="utf-8")
     if language == "diff":
-        lines = code.splitlines(keepends=True)
-        old, new = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
-        changed = once(text, old, new)
+        for part in code.split("@@\n"):
+            lines = part.splitlines(keepends=True)
+            old, new = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
+            text = once(text, old, new) if part else text
     else:
         assert match[2], before
-        changed = once(text, f"\n{match[2]} ", f"\n{code}\n\n{match[2]} ")
-    path.write_text(changed, encoding="utf-8")
+        text = once(text, f"\n{match[2]} ", f"\n{code}\n\n{match[2]} ")
+    path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from d2it.data.latents import LatentBatch
+from d2it.diffusion.labels import drop_labels
 from d2it.diffusion.loss import DiffusionLoss, diffusion_loss
+from d2it.diffusion.noise import multi_grained_noise
 from d2it.diffusion.schedule import Schedule, add_noise
 from d2it.grain.codes import code_weight
 
@@ -14,6 +17,9 @@ class ContentModel(Protocol):
     """Noise (or v) and variance, (B, 2C, h, w), given z_t."""
 
     copies: list[int]
+
+    @property
+    def no_class(self) -> int: ...
 
     def __call__(self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor) -> Tensor: ...
 
@@ -44,3 +50,31 @@ def content_loss(
     return diffusion_loss(
         schedule, output, z_0=z_0, z_t=z_t, noise=noise, index=index, weight=weight, objective=objective
     )
+
+
+def draw_content_loss(
+    schedule: Schedule, model: ContentModel, batch: LatentBatch, generator: torch.Generator, *, scale: float,
+    label_dropout: float = 0.1, objective: str = "epsilon", weighting: str = "code",
+) -> DiffusionLoss:  # fmt: skip
+    """`content_loss` of a batch of encoded photos at random: posterior, timesteps, noise and hidden labels are drawn.
+
+    Args:
+        schedule, model, objective, weighting: as in `content_loss`.
+        batch: moments of the posterior, grain maps and labels.
+        generator: on the batch's device.
+        scale: the DVAE's `latent_scale`.
+        label_dropout: share of labels hidden, for classifier-free guidance.
+    """
+
+    def noise() -> Tensor:
+        independent = torch.randn(batch.mean.shape, generator=generator, device=batch.mean.device)
+        return multi_grained_noise(independent, batch.grain_map, model.copies)
+
+    z_0 = scale * (batch.mean + batch.std * noise())
+    index = torch.randint(schedule.steps, (len(z_0),), generator=generator, device=z_0.device)
+    epsilon = noise()
+    labels = drop_labels(batch.labels, label_dropout, model.no_class, generator)
+    return content_loss(
+        schedule, model, z_0=z_0, grain_map=batch.grain_map, labels=labels, index=index, noise=epsilon,
+        objective=objective, weighting=weighting,
+    )  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2it.diffusion.labels import drop_labels
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.prediction import Prediction
 from d2it.diffusion.samplers import ddpm
@@ -21,6 +22,9 @@ class GrainModel(Protocol):
 
     grains: int
 
+    @property
+    def no_class(self) -> int: ...
+
     def __call__(self, noisy_map: Tensor, t: Tensor, labels: Tensor) -> Tensor: ...
 
 
@@ -31,6 +35,18 @@ def grain_loss(
     noisy = add_noise(schedule, map_to_values(grain_map, model.grains), noise, index)
     logits = model(noisy, schedule.timestep[index], labels)
     return F.cross_entropy(logits, grain_map.long(), reduction="none").mean((1, 2))
+
+
+def draw_grain_loss(
+    schedule: Schedule, model: GrainModel, grain_map: Tensor, labels: Tensor, *, generator: torch.Generator,
+    label_dropout: float = 0.1,
+) -> Tensor:  # fmt: skip
+    """`grain_loss` at random: timesteps, noise and hidden labels are drawn from a generator on the maps' device."""
+    B, h, w = grain_map.shape
+    index = torch.randint(schedule.steps, (B,), generator=generator, device=grain_map.device)
+    noise = torch.randn(B, 1, h, w, generator=generator, device=grain_map.device)
+    labels = drop_labels(labels, label_dropout, model.no_class, generator)
+    return grain_loss(schedule, model, grain_map=grain_map, labels=labels, index=index, noise=noise)
 
 
 def sample_grain_maps(

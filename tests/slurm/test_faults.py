@@ -69,7 +69,7 @@ def test_kill_9_of_the_waiting_dvc_leaves_the_job_and_a_rerun_waits_for_it(workf
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks a node"])
+@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks per node"])
 def test_kill_9_of_a_rank_ends_the_job_and_a_rerun_goes_on(
     workflow: Start, undisturbed: str, killed: int, resources: dict[str, int]
 ) -> None:
@@ -117,7 +117,7 @@ def test_a_requeued_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> 
     assert w.logged_steps(run) == [int(point[0]) for point in w.curve()]
 
 
-@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks a node"])
+@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks per node"])
 def test_two_ranks_have_the_loss_curve_of_one_process(
     workflow: Start, prepared: Repository, resources: dict[str, int]
 ) -> None:
