@@ -1,7 +1,21 @@
-"""Test-wide settings."""
+"""Test-wide settings: fast tests first, and where the others are."""
 
+import pytest
 import torch
 
 pytest_plugins = ["tests.tracking.fixtures"]  # also for stages and ablations
 
 torch.set_num_threads(1)  # small tensors: threads would only wait for each other
+
+LEFT_OUT = ("slow", "slurm", "browser", "demo")  # without -m; see pyproject.toml
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast ones first."""
+    items.sort(key=lambda item: any(item.get_closest_marker(name) for name in LEFT_OUT))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not run, and how to run it."""
+    if left_out := terminalreporter.stats.get("deselected"):
+        terminalreporter.write_line(f'{len(left_out)} tests left out: {", ".join(LEFT_OUT)}; all of them: pytest -m ""')

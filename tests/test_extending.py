@@ -127,10 +127,8 @@ def test_the_page_adds_a_sampler_a_knob_and_a_stage(repository: Repository) -> N
     deps = read_yaml((repository.folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["train_content"]["deps"]
     assert "d2it/diffusion/timesteps.py" in deps
     assert up_to_date(repository)
-    load = (
-        "from pathlib import Path; from d2it.params import load_params; [*map(load_params, Path('presets').iterdir())]"
-    )
-    repository.run(["python", "-c", load])
+    load = "import sys; from d2it.params.load import load_params; [*map(load_params, sys.argv[1:])]"
+    repository.run(["python", "-c", load, *map(str, repository.folder.joinpath("presets").iterdir())])
     (refusal,) = re.findall(r"`(\S+ = 'normal': [^`]*)`", PAGE.read_text(encoding="utf-8"))
     params = repository.folder / "params.yaml"
     as_before = params.read_bytes()
