@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tabulate import tabulate
@@ -34,8 +34,7 @@ RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TRAINING_FLOP = 6  # per multiply-add of a forward pass: 2, and twice as many for the backward pass
 
 
-@dataclass(frozen=True)
-class Printed:
+class Printed(NamedTuple):
     """What the paper prints of a size (tables 1 and 2); multiply-adds in G."""
 
     parameters: float  # M
@@ -52,7 +51,7 @@ PAPER = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One model."""
 
@@ -126,7 +125,10 @@ def _d2it_row(size: str) -> Row:
     costs = {f"{r:g}": multiply_adds(partial(content_pass, model, [1 - r, r])) / 1e9 for r in RATIOS}
     memory = _memory(build, partial(content_inputs, model, [0.5, 0.5]), "bfloat16")
     paper = PAPER[size]
-    return Row(f"D²iT-{size}", parameters(model) / 1e6, costs, paper.parameters, paper.multiply_adds, memory)
+    return Row(
+        model=f"D²iT-{size}", parameters=parameters(model) / 1e6, multiply_adds=costs, memory=memory,
+        paper_parameters=paper.parameters, paper_multiply_adds=paper.multiply_adds,
+    )  # fmt: skip
 
 
 def _dit_row(size: str, patch: int) -> Row:
@@ -136,8 +138,8 @@ def _dit_row(size: str, patch: int) -> Row:
     cost = multiply_adds(lambda: model(**inputs(1))) / 1e9
     memory = _memory(partial(plain_dit, size, patch), inputs, "bfloat16")
     return Row(
-        f"DiT-{size}/{patch}", parameters(model) / 1e6, {"": cost}, paper.dit_parameters,
-        paper.dit_2 if patch == 2 else paper.dit_1, memory,
+        model=f"DiT-{size}/{patch}", parameters=parameters(model) / 1e6, multiply_adds={"": cost}, memory=memory,
+        paper_parameters=paper.dit_parameters, paper_multiply_adds=paper.dit_2 if patch == 2 else paper.dit_1,
     )  # fmt: skip
 
 
@@ -154,7 +156,8 @@ def _other_rows() -> list[Row]:
 
 def _row(name: str, model: nn.Module, cost: int, memory: Memory | None = None, *, images: int = 0) -> Row:
     training = cost * TRAINING_FLOP * images / 1e18 if images else None
-    return Row(name, parameters(model) / 1e6, {"": cost / 1e9}, memory=memory, training=training)
+    size = parameters(model) / 1e6
+    return Row(model=name, parameters=size, multiply_adds={"": cost / 1e9}, memory=memory, training=training)
 
 
 def _memory(build: Callable[..., nn.Module], inputs: Callable[[int], Any], precision: str) -> Memory:

@@ -23,7 +23,7 @@ LINE_SECONDS = 30.0  # between two lines in a log
 STATE_SECONDS = 0.5  # between two states in the file
 
 
-@dataclass
+@dataclass(kw_only=True)
 class State:
     """How far some work is; `start` of `total` were done before it began, in an earlier run."""
 
@@ -40,7 +40,7 @@ class Progress:
 
     def __init__(self, total: int, label: str, unit: str = "img", start: int = 0) -> None:
         """`total`, `start`: counts of `unit`; `label`: what is being done, one or two words."""
-        self.state = State(label, unit, total, start, start)
+        self.state = State(label=label, unit=unit, total=total, start=start, done=start)
         self._bar: tqdm[NoReturn] | None = None
         self._file: Path | None = None
 

@@ -39,7 +39,7 @@ def main(stage: Stage) -> dict[str, float]:
         return {}
     counts = np.zeros(len(model.copies))
     with (
-        LatentWriter(stage.out / "train", photos.rows, *_sizes(model, photos)) as writer,
+        LatentWriter(stage.out / "train", rows=photos.rows, **_sizes(model, photos)) as writer,
         Progress(photos.rows, "encode_latents") as progress,
     ):
         for moments, maps, labels in encoded:
@@ -52,6 +52,6 @@ def main(stage: Stage) -> dict[str, float]:
     return {f"share_of_grain_{g + 1}": share for g, share in enumerate(shares)} | {"fine_ratio": shares[-1]}
 
 
-def _sizes(model: DynamicVAE, photos: Photos) -> tuple[int, int, int]:
-    """Latent channels, and the sides of the latent grid and of the grain map."""
-    return model.latent_channels, photos.region_grid * model.copies[0], photos.region_grid
+def _sizes(model: DynamicVAE, photos: Photos) -> dict[str, int]:
+    side = photos.region_grid
+    return {"latent_channels": model.latent_channels, "latent_grid": side * model.copies[0], "region_grid": side}

@@ -97,7 +97,7 @@ def main(stage: Stage) -> dict[str, float]:
 
     assert reference is not None
     originals = of_originals.pool.gaussian() if of_originals else reference.pool
-    picture = nearest_picture(samples, drawn.features, real, reference.features, fid.reference)
+    picture = nearest_picture(samples, drawn.features, real, reference.features, name=fid.reference)
     pictures.save_png(stage.out / "nearest.png", picture)
     stage.report(0, {}, {"nearest": picture})
     shares = precision_recall(reference.features, drawn.features, fid.neighbours)
@@ -190,7 +190,7 @@ def reconstructions(model: DynamicVAE, photos: Photos, order: NDArray[np.int64])
 
 
 def nearest_picture(
-    samples: NDArray[np.uint8], features: NDArray[np.float32], real: Shuffled, others: NDArray[np.float32], name: str
+    samples: NDArray[np.uint8], features: NDArray[np.float32], real: Shuffled, others: NDArray[np.float32], *, name: str
 ) -> NDArray[np.uint8]:
     """The first samples above the real images nearest to them by pool features, among those whose features are kept."""
     shown = samples[: min(SHOWN, len(features))]

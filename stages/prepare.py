@@ -39,7 +39,7 @@ def main(stage: Stage) -> dict[str, float]:
     S = params.grain.region_size
     measure = partial(region_entropy, region_size=S, bandwidth=params.grain.bandwidth)
     with Progress(total, "prepare", unit="img") as progress:
-        written = write_source(source, out, S, measure, progress.update)
+        written = write_source(source, out, S, measure, advance=progress.update)
     if written.enlarged:
         log.warning("data.image_size: %d of %d images are smaller and were enlarged", written.enlarged, total)
     entropy = Shards(out / "train", "entropy")

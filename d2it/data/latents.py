@@ -30,11 +30,11 @@ def stack_moments(mean: Tensor, std: Tensor) -> NDArray[np.float16]:
 class LatentWriter:
     """Writes rows in order: `moments` float16 (2, z, h, w) = mean, std; `grain_maps` uint8; `labels` int64."""
 
-    def __init__(self, folder: Path, rows: int, latent_channels: int, latent_grid: int, region_grid: int) -> None:
+    def __init__(self, folder: Path, *, rows: int, latent_channels: int, latent_grid: int, region_grid: int) -> None:
         moments = (2, latent_channels, latent_grid, latent_grid)
-        self._moments = ShardWriter(folder, "moments", moments, np.float16, rows)
-        self._grain_maps = ShardWriter(folder, "grain_maps", (region_grid, region_grid), np.uint8, rows)
-        self._labels = ShardWriter(folder, "labels", (), np.int64, rows)
+        self._moments = ShardWriter(folder, "moments", moments, np.float16, rows=rows)
+        self._grain_maps = ShardWriter(folder, "grain_maps", (region_grid, region_grid), np.uint8, rows=rows)
+        self._labels = ShardWriter(folder, "labels", (), np.int64, rows=rows)
 
     def append(self, moments: NDArray[np.float16], grain_maps: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         """A batch of rows; `moments` as `stack_moments` makes them."""

@@ -37,7 +37,7 @@ class ShardWriter:
     Use as a context manager; rows are appended in order, and the same rows give the same files.
     """
 
-    def __init__(self, folder: Path, name: str, row_shape: Sequence[int], dtype: np.dtype | type, rows: int) -> None:
+    def __init__(self, folder: Path, name: str, row_shape: Sequence[int], dtype: np.dtype | type, *, rows: int) -> None:
         """`rows`: how many rows will come in all; a shard is allocated at its final size."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.name, self.row_shape, self.dtype = folder, name, tuple(row_shape), np.dtype(dtype)

@@ -45,7 +45,7 @@ def usable_cores() -> int:
 
 
 def write_source(
-    source: Source, folder: Path, region_size: int, measure: Measure, advance: Callable[[int], None] = lambda _: None,
+    source: Source, folder: Path, region_size: int, measure: Measure, *, advance: Callable[[int], None] = lambda _: None,
     threads: int | None = None,
 ) -> Written:  # fmt: skip
     """Write `folder/train` and `folder/validation`, each with the shards `images`, `labels` and `entropy`.
@@ -82,9 +82,9 @@ def _written(chunks: Iterable[_Chunk], folder: Path, images: ImageSet, region_si
     """The same chunks, each after it has been written."""
     size, regions = images.size, images.size // region_size
     with (
-        ShardWriter(folder, "images", (size, size, 3), np.uint8, len(images)) as pixels,
-        ShardWriter(folder, "labels", (), np.int64, len(images)) as labels,
-        ShardWriter(folder, "entropy", (regions, regions), np.float32, len(images)) as entropy,
+        ShardWriter(folder, "images", (size, size, 3), np.uint8, rows=len(images)) as pixels,
+        ShardWriter(folder, "labels", (), np.int64, rows=len(images)) as labels,
+        ShardWriter(folder, "entropy", (regions, regions), np.float32, rows=len(images)) as entropy,
     ):
         labels.append(images.labels)
         for chunk in chunks:

@@ -24,7 +24,7 @@ def batch_rows(seed: int, step: int, batch_size: int, rows: int) -> NDArray[np.i
     return batch
 
 
-def learning_rate(base: float, images_seen: int, images: int, warmup: int, cooldown: int) -> float:
+def learning_rate(base: float, images_seen: int, images: int, *, warmup: int, cooldown: int) -> float:
     """Linear warm-up from 0 over `warmup` images, then constant, then linearly to 0 over the last `cooldown`.
 
     A pure function of the images seen before the step, so that it does not depend on interruptions.

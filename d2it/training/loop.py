@@ -105,7 +105,7 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
                 run.report(seen, point)
             asked, last = run.ranks.asked_to_stop(), step + 1 == params.steps
             if asked or last or _crosses(seen, params.batch_size, params.checkpoint_images):
-                save(updates, run, step + 1, curve, means)
+                save(updates, run, step + 1, curve=curve, means=means)
             if asked:
                 run.ranks.barrier()  # a rank that left would take the others with it
                 print(f"{run.label}: stopped after step {step + 1} ({seen} images)", flush=True)
@@ -121,7 +121,7 @@ def micro_batches(run: TrainingRun, step: int) -> Iterator[tuple[int, NDArray[np
         yield number, rows[number * params.micro_batch : (number + 1) * params.micro_batch]
 
 
-def save(updates: list[Update], run: TrainingRun, step: int, curve: Curve, means: Means) -> None:
+def save(updates: list[Update], run: TrainingRun, step: int, *, curve: Curve, means: Means) -> None:
     """Write a checkpoint after `step` steps; all ranks call it, rank 0 writes.
 
     A full disk does not end a training that goes well: the line in the log says which checkpoint is missing.
@@ -176,7 +176,8 @@ def _update(update: Update, run: TrainingRun, step: int, means: Means) -> None:
             f"{run.label}: {update.name}'s loss is {float(total)}, its gradient norm {float(norm)}, at step {step} "
             f"({seen} images); {last} in {run.checkpoints.folder}"
         )
-    rate = learning_rate(update.learning_rate, seen, params.images, params.warmup_images, params.cooldown_images)
+    ramps = {"warmup": params.warmup_images, "cooldown": params.cooldown_images}
+    rate = learning_rate(update.learning_rate, seen, params.images, **ramps)
     for group in update.optimizer.param_groups:
         group["lr"] = rate
     update.optimizer.step()

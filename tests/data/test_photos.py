@@ -20,7 +20,7 @@ def photos(folder: Path, n: int = 5) -> np.ndarray:
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
     arrays = {"images": images, "entropy": region_entropy(images, 16, 0.01), "labels": np.arange(n, dtype=np.int64)}
     for name, array in arrays.items():
-        with ShardWriter(folder, name, array.shape[1:], array.dtype, n) as writer:
+        with ShardWriter(folder, name, array.shape[1:], array.dtype, rows=n) as writer:
             writer.append(array)
     return images
 
@@ -51,7 +51,7 @@ def test_rows_come_back_by_index_however_they_were_cut(
 ) -> None:
     folder = tmp_path_factory.mktemp("shards")
     data = np.random.default_rng(seed).integers(0, 99, (rows, 2, 3))
-    with ShardWriter(folder, "x", (2, 3), data.dtype, rows) as writer:
+    with ShardWriter(folder, "x", (2, 3), data.dtype, rows=rows) as writer:
         writer.shard_rows = shard
         for start in range(0, rows, cut):
             writer.append(data[start : start + cut])
@@ -63,10 +63,10 @@ def test_rows_come_back_by_index_however_they_were_cut(
 
 
 def test_wrong_counts_and_indices_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="announced 3"), ShardWriter(tmp_path, "x", (), np.int64, 3) as writer:
+    with pytest.raises(ValueError, match="announced 3"), ShardWriter(tmp_path, "x", (), np.int64, rows=3) as writer:
         writer.append(np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="announced 3"):
-        ShardWriter(tmp_path, "y", (), np.int64, 3).append(np.zeros(4, np.int64))
+        ShardWriter(tmp_path, "y", (), np.int64, rows=3).append(np.zeros(4, np.int64))
     with pytest.raises(IndexError):
         Shards(tmp_path, "x").take(np.array([3]))
     with pytest.raises(FileNotFoundError):
@@ -74,7 +74,7 @@ def test_wrong_counts_and_indices_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_first_of_shuffled_rows_are_a_fair_sample_and_all_rows_are_there_once(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "x", (), np.int64, 1000) as writer:
+    with ShardWriter(tmp_path, "x", (), np.int64, rows=1000) as writer:
         writer.append(np.repeat(np.arange(10), 100))  # class by class
     shuffled = Shuffled(Shards(tmp_path, "x"))
     assert len(set(shuffled.take(np.arange(60)).tolist())) == 10
@@ -84,7 +84,7 @@ def test_the_first_of_shuffled_rows_are_a_fair_sample_and_all_rows_are_there_onc
 def test_latents_come_back_with_maps_and_labels(tmp_path: Path) -> None:
     mean, std = torch.randn(6, 4, 8, 8).half().float(), torch.rand(6, 4, 8, 8).half().float()
     maps, labels = torch.randint(0, 2, (6, 4, 4), dtype=torch.uint8), torch.arange(6)
-    with LatentWriter(tmp_path, 6, 4, 8, 4) as writer:
+    with LatentWriter(tmp_path, rows=6, latent_channels=4, latent_grid=8, region_grid=4) as writer:
         for rows in (slice(4), slice(4, 6)):
             writer.append(stack_moments(mean[rows], std[rows]), maps[rows].numpy(), labels[rows].numpy())
     latents = Latents(tmp_path)

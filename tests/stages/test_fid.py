@@ -42,7 +42,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images = crops(count, seed=count)
         entropy = region_entropy(images, 16, 0.01)
         for name, rows in (("images", images), ("entropy", entropy), ("labels", np.zeros(count, np.int64))):
-            with ShardWriter(outputs / "prepare" / half, name, rows.shape[1:], rows.dtype, count) as writer:
+            with ShardWriter(outputs / "prepare" / half, name, rows.shape[1:], rows.dtype, rows=count) as writer:
                 writer.append(rows)
     write_description(outputs / "prepare", DataDescription(**DATA, fingerprint="one"))
     torch.manual_seed(0)
@@ -147,7 +147,7 @@ def test_the_nearest_real_image_of_a_copied_one_is_itself(outputs: Path) -> None
     real = fid.open_images(outputs / "prepare" / "train")
     images = real.take(np.arange(TRAIN))
     features = images.reshape(TRAIN, -1).astype(np.float32)
-    picture = fid.nearest_picture(images[::-1], features[::-1], real, features, "train")
+    picture = fid.nearest_picture(images[::-1], features[::-1], real, features, name="train")
     rows = [fid.pictures.enlarge(images[::-1], 4)] * 2
     expected = fid.pictures.grid(rows, ["sample", "nearest train image"])
     np.testing.assert_array_equal(picture, expected)

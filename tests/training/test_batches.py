@@ -23,10 +23,10 @@ def test_epochs_differ_and_seeds_differ() -> None:
 
 
 def test_learning_rate_rises_stays_and_falls() -> None:
-    rates = [learning_rate(2.0, seen, 1000, 100, 200) for seen in range(0, 1000, 10)]
+    rates = [learning_rate(2.0, seen, 1000, warmup=100, cooldown=200) for seen in range(0, 1000, 10)]
     assert rates[0] == pytest.approx(0.02)
     assert rates[:10] == sorted(rates[:10])
     assert set(rates[10:80]) == {2.0}
     assert rates[80:] == sorted(rates[80:], reverse=True)
     assert rates[-1] == pytest.approx(0.1)
-    assert learning_rate(2.0, 999, 1000, 0, 0) == 2.0
+    assert learning_rate(2.0, 999, 1000, warmup=0, cooldown=0) == 2.0

@@ -98,7 +98,10 @@ def test_the_rate_of_a_step_is_that_of_the_images_seen_before_it(tmp_path: Path)
     run.report = lambda _, numbers: rates.append(numbers["learning_rate"])
     train(updates, run)
     p = run.params
-    expected = [learning_rate(0.01, i, p.images, p.warmup_images, p.cooldown_images) for i in range(0, p.images, 8)]
+    expected = [
+        learning_rate(0.01, i, p.images, warmup=p.warmup_images, cooldown=p.cooldown_images)
+        for i in range(0, p.images, 8)
+    ]
     assert rates == pytest.approx(expected)
 
 
