@@ -45,8 +45,8 @@ def usable_cores() -> int:
 
 
 def write_source(
-    source: Source, folder: Path, region_size: int, measure: Measure, *, advance: Callable[[int], None] = lambda _: None,
-    threads: int | None = None,
+    source: Source, folder: Path, region_size: int, measure: Measure, *,
+    advance: Callable[[int], None] = lambda _: None, threads: int | None = None,
 ) -> Written:  # fmt: skip
     """Write `folder/train` and `folder/validation`, each with the shards `images`, `labels` and `entropy`.
 

@@ -1,6 +1,6 @@
 """pydantic's errors in the words of somebody who edits a YAML file."""
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -25,8 +25,8 @@ _ALLOWED = {  # by pydantic's type of error
 def _known_keys(root: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Keys that the section at `location` (without its last part) allows."""
     model: Any = root
-    for part in location[:-1]:
-        model = model.model_fields[part].annotation
+    for part in location[:-1]:  # into a list, a dictionary, or a field
+        model = get_args(model)[-1] if get_args(model) else model.model_fields[part].annotation
     return sorted(model.model_fields)
 
 
