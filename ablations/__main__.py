@@ -2,38 +2,38 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tabulate import tabulate
 
 from ablations.plan import Plan, plan
-from ablations.tables import NAMES, TABLES
+from ablations.tables import Table, read_tables
 from d2it.errors import UserError
 from pipeline.root import find_root
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code: 0; 1 if an experiment has failed; 2 for a mistake that one line explains; 130 after Ctrl-C."""
-    chosen = _parser().parse_args(arguments)
     try:
-        root = find_root()
-        match chosen.command:
-            case "list":
-                print(tabulate([(table.name, table.source) for table in TABLES], tablefmt="plain"))
-                return 0
-            case "run":
-                return _run(chosen, root)
-            case _:
-                return _report(chosen, root)
+        tables = read_tables()
+        chosen = _parser(tables).parse_args(arguments)
+        if chosen.command == "list":
+            print(tabulate([(table.name, table.source) for table in tables.values()], tablefmt="plain"))
+            return 0
+        wanted = [*tables.values()] if chosen.table == "all" else [tables[chosen.table]]
+        if chosen.command == "run":
+            return _run(chosen, wanted, find_root())
+        return _report(chosen, wanted, find_root())
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def _run(chosen: argparse.Namespace, root: Path) -> int:
+def _run(chosen: argparse.Namespace, tables: Iterable[Table], root: Path) -> int:
     from ablations.run import run_tables
 
-    plans = [plan(table, root, chosen.preset, chosen.seeds) for table in TABLES if chosen.table in (table.name, "all")]
+    plans = [plan(table, root, chosen.preset, chosen.seeds) for table in tables]
     code = run_tables(plans, root, jobs=chosen.jobs, only=chosen.only, dry_run=chosen.dry_run)
     if not chosen.dry_run:
         _print_links(plans, root)
@@ -44,45 +44,40 @@ def _print_links(plans: list[Plan], root: Path) -> None:
     """Print where the pages are that compare what has been run."""
     from ablations import experiments
     from ablations.links import find_runs, keep_comparison
-    from ablations.plan import identity_of
 
-    done = experiments.done(root)
+    known = experiments.known(experiments.done(root), tasks=())
     for plan_ in plans:
-        wanted = {one.identity for one in plan_.experiments}
-        runs = find_runs(root, [name for name in done if identity_of(name) in wanted])
-        address = keep_comparison(root, plan_, runs)
-        if address:
+        runs = find_runs(root, [known[one.identity][0] for one in plan_.experiments if one.identity in known])
+        if address := keep_comparison(root, plan_, runs):
             print(f"compare in MLflow (python -m tracking ui): {address}")
         print(f"its page: python -m ablations report {plan_.asked_for}")
 
 
-def _report(chosen: argparse.Namespace, root: Path) -> int:
+def _report(chosen: argparse.Namespace, tables: Iterable[Table], root: Path) -> int:
     from ablations.page import write
     from ablations.report import report
 
-    for table in TABLES:
-        if chosen.table in (table.name, "all"):
-            page = report(table, root, chosen.preset, chosen.seeds)
-            print("\n".join(map(str, write(page, Path(chosen.to)))), flush=True)
+    for table in tables:
+        page = report(table, root, chosen.preset, chosen.seeds)
+        print(*write(page, Path(chosen.to)), sep="\n", flush=True)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m ablations", description=__doc__.partition(": ")[2])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the tables")
     run = commands.add_parser("run", help="run what is missing of a table; what exists is not run again")
     report = commands.add_parser("report", help="write a table's page, Markdown and HTML, whatever of it is there")
     for command in (run, report):
-        command.add_argument("table", choices=[*NAMES, "all"])
+        command.add_argument("table", choices=[*names, "all"])
         command.add_argument("--preset", default="", help="of presets/; the table's own if not given, and for a report "
                              "the one that was run")  # fmt: skip
         command.add_argument("--seeds", type=_positive, default=0, help="seeds 0 .. n - 1; 3 for most tables, 2 in the "
                              "demo, and for a report those that were run")  # fmt: skip
     run.add_argument("--jobs", type=_positive, default=1, help="experiments at a time (1)")
-    run.add_argument(
-        "--only", action="append", default=[], metavar="SETTING", help="its label, or an experiment's name"
-    )
+    run.add_argument("--only", action="append", default=[], metavar="SETTING",
+                     help="its label, or an experiment's name")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print dvc's commands, run nothing")
     report.add_argument("--to", default="reports", help="folder of the pages (reports)")
     return parser

@@ -4,12 +4,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Literal
 
+from ablations.plan import identity_of
 from pipeline.errors import StageError
 
 State = Literal["done", "running", "queued", "failed", "missing"]
@@ -46,27 +47,25 @@ def dvc(root: Path, *arguments: str) -> str:
 def done(root: Path) -> dict[str, str]:
     """Name -> commit of all experiments that have ended well, whatever commit they started from; the newest last."""
     form = "--format=%(refname) %(objectname)"
-    lines = _run(root, ["git", "for-each-ref", "--sort=creatordate", form, "refs/exps"]).splitlines()
-    commits = {}
-    for line in lines:
-        ref, commit = line.split()
-        match = re.fullmatch(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/([^/]+)", ref)
-        if match:
-            commits[match[1]] = commit
-    return commits
+    printed = _run(root, ["git", "for-each-ref", "--sort=creatordate", form, "refs/exps"])
+    return dict(re.findall(r"^refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/([^/ ]+) (\w+)$", printed, re.MULTILINE))
 
 
 def queue(root: Path) -> Queue:
     """The tasks that are queued, run or have failed."""
     printed = dvc(root, "queue", "status")
     states: dict[str, State] = {"Running": "running", "Queued": "queued", "Failed": "failed"}
-    tasks = []
-    for line in printed.splitlines():
-        words = line.split()
-        if len(words) >= 4 and words[-1] in states and re.fullmatch("[0-9a-f]{7}", words[0]):
-            tasks.append(Task(words[0], words[1], states[words[-1]]))
+    rows = re.findall(rf"^([0-9a-f]{{7}}) +(\S+) .*\b({'|'.join(states)}) *$", printed, re.MULTILINE)
     workers = re.search(r"(\d+) active, (\d+) idle", printed)
-    return Queue(tuple(tasks), int(workers[1]) + int(workers[2]) if workers else 0)
+    tasks = tuple(Task(task, name, states[state]) for task, name, state in rows)
+    return Queue(tasks, int(workers[1]) + int(workers[2]) if workers else 0)
+
+
+def known(done: Iterable[str], tasks: Iterable[Task]) -> dict[str, tuple[str, State]]:
+    """Identity -> name and state of all experiments; one that failed and was queued again is what it is now."""
+    states = sorted(((task.name, task.state) for task in tasks), key=lambda one: one[1] != "failed")
+    states += [(name, "done") for name in done]
+    return {identity_of(name): (name, state) for name, state in states}
 
 
 def add_command(name: str, overrides: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ablations.plan import Plan, identity_of, varied
+from ablations.plan import Plan, params_of, varied
 from tracking.store import Store, redacted, split_credentials, tracking_uri
 from tracking.views import comparison
 
@@ -52,8 +52,8 @@ def keep_comparison(root: Path, chosen: Plan, runs: Runs) -> str:
     Returns its address; empty for fewer than two runs, and where MLflow does not keep the view: a report needs none. Of
     more than MOST runs the first are shown.
     """
-    params = {identity_of(name).partition("-")[0] for name in runs.ids}  # hashes, whichever code ran with them
-    known = [experiment for experiment in chosen.experiments if experiment.identity.partition("-")[0] in params]
+    params = set(map(params_of, runs.ids))
+    known = [experiment for experiment in chosen.experiments if params_of(experiment.name) in params]
     if len(runs.ids) < 2 or not known:
         return ""
     differ = varied(known)

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ablations.tables import DEMO, Setting, Table
+from ablations.tables import DEMO, Setting, Table, evaluated, labelled
 from d2it.nested import flatten
 from d2it.params.load import ParamsError, check_params, load_params
 from d2it.params.sections import Params
@@ -88,33 +88,32 @@ class Plan:
 def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
     """All experiments of a table.
 
-    Args:
-        table: of `ablations.tables`.
-        root: the repository's.
-        preset: of `presets/`; by default the table's own, and for some settings another one.
-        seeds: how many; by default the table's number, 2 in the demo.
+    Without a preset each setting has its own, or the table's; without a number of seeds it is the table's, and at most
+    2 in the demo.
 
     Raises:
         StageError: there is no such preset.
         ParamsError: the preset is wrong.
     """
-    code = code_hash(root)
-    count = seeds or (min(2, table.seeds) if preset == DEMO else table.seeds)
-    rows = []
-    for setting in table.settings_of(preset):
-        base = load_preset(root, preset or setting.preset or table.preset)
-        try:
-            params = changed(base, setting)
-        except ParamsError as error:
-            label = setting.label.format(**dict(base))
-            rows.append(TableRow(setting, label, (), str(error).partition(": ")[2].replace("\n", "; ")))
-            continue
-        label = setting.label.format(**dict(params))
-        name = f"{table.name}-{slug(label)}".replace("_", "-")
-        seeded = [params.model_copy(update={"seed": seed}) for seed in range(count)]
-        experiments = tuple(Experiment(f"{name}-seed{p.seed}-{params_hash(p)}-{code}", p.seed, p) for p in seeded)
-        rows.append(TableRow(setting, label, experiments))
+    count = seeds or min(table.seeds, 2 if preset == DEMO else table.seeds)
+    rows = [_row(table, setting, root, preset, count) for setting in table.settings_of(preset)]
     return Plan(table, preset, count, tuple(rows))
+
+
+def _row(table: Table, setting: Setting, root: Path, preset: str, seeds: int) -> TableRow:
+    base = load_preset(root, preset or setting.preset or table.preset)
+    try:
+        params = _changed(base, setting)
+    except ParamsError as error:
+        why = str(error).partition(": ")[2].replace("\n", "; ")
+        return TableRow(setting, labelled(setting.label, flat(base)), (), why)
+    label = labelled(setting.label, flat(params))
+    name = f"{table.name}-{slug(label)}".replace("_", "-")
+    experiments = []
+    for seed in range(seeds):
+        seeded = params.model_copy(update={"seed": seed})
+        experiments.append(Experiment(f"{name}-seed{seed}-{params_hash(seeded)}-{code_hash(root)}", seed, seeded))
+    return TableRow(setting, label, tuple(experiments))
 
 
 def presets(root: Path) -> list[str]:
@@ -135,16 +134,12 @@ def load_preset(root: Path, name: str) -> Params:
     return load_params(root / "presets" / f"{name}.yaml")
 
 
-def changed(base: Params, setting: Setting) -> Params:
-    """A preset's params with a setting's changes.
-
-    Raises:
-        ParamsError: the preset's size does not allow them.
-    """
-    values = base.model_dump(mode="json")
+def _changed(base: Params, setting: Setting) -> Params:
+    """A preset's params with a setting's changes; ParamsError if its size does not allow them."""
+    values, present = base.model_dump(mode="json"), flat(base)
     for key, value in setting.change.items():
         section, _, name = key.partition(".")
-        values[section][name] = value(base) if callable(value) else value
+        values[section][name] = evaluated(value, present)
     return check_params(values, setting.label)
 
 
@@ -187,6 +182,11 @@ def code_hash(root: Path) -> str:
 def identity_of(name: str) -> str:
     """The end of an experiment's name, '<params>-<code>'."""
     return "-".join(name.split("-")[-2:])
+
+
+def params_of(name: str) -> str:
+    """The hash of all params in an experiment's name, whichever code ran with them."""
+    return identity_of(name).partition("-")[0]
 
 
 def slug(label: str) -> str:

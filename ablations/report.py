@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ablations import experiments
@@ -29,11 +30,11 @@ class Standing:
 
     row: TableRow
     results: tuple[Result, ...]
-    numbers: tuple[dict[str, float], ...]  # of those that are done
 
     def summary(self, key: str, unit: float = 1.0) -> Summary | None:
         """A metric over the seeds that have it."""
-        return summarize([numbers[key] / unit for numbers in self.numbers if key in numbers])
+        numbers = [result.outputs.numbers for result in self.results if result.outputs]
+        return summarize([one[key] / unit for one in numbers if key in one])
 
     def states(self) -> str:
         """What stands instead of a number: '1 running, 2 missing'."""
@@ -51,19 +52,14 @@ class Standing:
 def report(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Page:
     """The page of a table, whatever of it is there.
 
-    Args:
-        table: of `ablations.tables`.
-        root: the repository's.
-        preset: by default the one with which most experiments were asked for.
-        seeds: by default as many as were asked for.
+    By default of the preset with which most experiments were asked for, and of as many seeds.
 
     Raises:
         StageError: no such preset, or DVC does not answer.
     """
-    queue = experiments.queue(root)
-    results = Results(root, experiments.done(root), queue.tasks)
+    results = Results(root, experiments.done(root), experiments.queue(root).tasks)
     chosen = chosen_plan(table, root, results, preset=preset, seeds=seeds)
-    standings = [_standing(row, results) for row in chosen.rows]
+    standings = [Standing(row, tuple(map(results.of, row.experiments))) for row in chosen.rows]
     names = [result.name for standing in standings for result in standing.results if result.state == "done"]
     runs = find_runs(root, dict.fromkeys(names))
     blocks: list[Block] = [_opening(chosen, standings)]
@@ -78,19 +74,14 @@ def report(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Page:
 
 def chosen_plan(table: Table, root: Path, results: Results, *, preset: str, seeds: int) -> Plan:
     """The plan that a report is about, where preset and seeds are not given: what was asked for."""
-    candidates = ["", *presets(root)] if not preset else [preset]
-    plans = [plan(table, root, name, seeds or SEEDS_LOOKED_FOR) for name in candidates]
-    known = [sum(results.knows(one) for one in candidate.experiments) for candidate in plans]
-    winner = plans[known.index(max(known))]
-    preset = candidates[known.index(max(known))]
-    if seeds or not max(known):
-        return plan(table, root, preset, seeds)
-    return plan(table, root, preset, 1 + max(one.seed for one in winner.experiments if results.knows(one)))
 
+    def known_seeds(candidate: Plan) -> list[int]:
+        return [one.seed for one in candidate.experiments if results.knows(one)]
 
-def _standing(row: TableRow, results: Results) -> Standing:
-    of_row = tuple(results.of(experiment) for experiment in row.experiments)
-    return Standing(row, of_row, tuple(one.outputs.numbers() for one in of_row if one.outputs is not None))
+    names = [preset] if preset else ["", *presets(root)]
+    candidates = [plan(table, root, name, seeds or SEEDS_LOOKED_FOR) for name in names]
+    most = max(candidates, key=lambda candidate: len(known_seeds(candidate)))
+    return plan(table, root, most.preset, seeds or 1 + max(known_seeds(most), default=-1))
 
 
 def _opening(chosen: Plan, standings: Sequence[Standing]) -> str:
@@ -112,46 +103,38 @@ def _opening(chosen: Plan, standings: Sequence[Standing]) -> str:
 
 def _key(metric: Metric, standings: Sequence[Standing]) -> str:
     """The metric's key, or that of its stand-in, whichever the experiments have."""
-    counts = {key: sum(one.summary(key) is not None for one in standings) for key in (metric.stand_in, metric.key)}
-    return metric.stand_in if metric.stand_in and counts[metric.stand_in] > counts[metric.key] else metric.key
+    return max((metric.key, metric.stand_in), key=lambda key: sum(one.summary(key) is not None for one in standings))
 
 
 def _metric(chosen: Plan, standings: Sequence[Standing], metric: Metric) -> list[Block]:
     key, place, lower = _key(metric, standings), chosen.table.metrics.index(metric), metric.lower_is_better
     ours = [one.summary(key, metric.unit) for one in standings]
-    paper = [one.row.setting.paper[place] if place < len(one.row.setting.paper) else None for one in standings]
-    printed, merit = any(value is not None for value in paper), lower is not None
-    stand_in = key.partition(".")[2].replace("_", " ")  # nobody may take it for FID
-    name = metric.name if key == metric.key else f"{metric.name}, here {stand_in}"
-    better = "" if lower is None else ", lower is better" if lower else ", higher is better"
+    paper = [dict(enumerate(one.row.setting.paper)).get(place) for one in standings]
+    stand_in = "" if key == metric.key else key.partition(".")[2].replace("_", " ")  # nobody may take it for FID
+    name = f"{metric.name}, here {stand_in}" if stand_in else metric.name
+    better = {None: "", True: ", lower is better", False: ", higher is better"}[lower]
     blocks: list[Block] = [f"## {plain(name + better)}", _numbers(standings, ours, paper, lower)]
-    if merit and printed:
+    if lower is not None and any(value is not None for value in paper):
         blocks.append(plain(order_in_words([one.row.label for one in standings], ours, paper)))
     if metric.shape:
         x = [one.row.setting.x for one in standings]
         blocks.append(plain(shape_in_words(metric.shape, x, ours, bool(lower))))
-    return blocks + _figure(chosen.table, standings, ours, metric.name if key == metric.key else stand_in)
+    return blocks + _figure(chosen.table, standings, ours, stand_in or metric.name)
 
 
-def _numbers(
-    standings: Sequence[Standing],
-    ours: Sequence[Summary | None],
-    paper: Sequence[float | None],
-    lower_is_better: bool | None,
-) -> str:
+def _numbers(standings: Sequence[Standing], ours: Sequence[Summary | None], paper: Sequence[float | None],
+             lower_is_better: bool | None) -> str:  # fmt: skip
     """One row per setting: our number and the paper's, each with its difference to the best of its column."""
     means = [None if one is None else one.mean for one in ours]
-    merit = lower_is_better is not None
-    our_best, paper_best = (best(values, bool(lower_is_better)) if merit else None for values in (means, paper))
-    printed = any(value is not None for value in paper)
+    our_best, paper_best = best(means, lower_is_better), best(paper, lower_is_better)
     columns = [
-        ("setting", [plain(one.row.label) for one in standings], True),
-        ("ours", [_ours(one, summary, our_best) for one, summary in zip(standings, ours, strict=True)], True),
-        ("to best", [difference(mean, our_best) for mean in means], merit),
-        ("paper", ["" if value is None else f"{value:g}" for value in paper], printed),
-        ("to best", [difference(value, paper_best) for value in paper], printed and merit),
+        ("setting", [plain(one.row.label) for one in standings]),
+        ("ours", [_ours(one, summary, our_best) for one, summary in zip(standings, ours, strict=True)]),
+        ("to best", [difference(mean, our_best) for mean in means]),
+        ("paper", ["" if value is None else f"{value:g}" for value in paper]),
+        ("to best", [difference(value, paper_best) for value in paper]),
     ]
-    shown = [(head, cells) for head, cells, is_shown in columns if is_shown]
+    shown = [(head, cells) for head, cells in columns if any(cells)]
     return pipe_table([head for head, _ in shown], list(zip(*(cells for _, cells in shown), strict=True)))
 
 
@@ -165,17 +148,14 @@ def _ours(standing: Standing, summary: Summary | None, our_best: float | None) -
 
 def _figure(table: Table, standings: Sequence[Standing], ours: Sequence[Summary | None], name: str) -> list[Block]:
     """The metric `name` against x, where the table is a figure."""
-    lines: dict[str, list[tuple[float, Summary]]] = {}
+    points: dict[str, list[tuple[float, Summary]]] = {}
     for one, summary in zip(standings, ours, strict=True):
         if one.row.setting.x is not None and summary is not None:
-            lines.setdefault(one.row.setting.series or "ours", []).append((one.row.setting.x, summary))
-    drawn = [
-        Line(series, [(x, s.mean) for x, s in points], [s.spread for _, s in points])
-        for series, points in lines.items()
-    ]
-    if not drawn:
+            points.setdefault(one.row.setting.series or "ours", []).append((one.row.setting.x, summary))
+    if not points:
         return []
-    svg = line_chart(drawn, table.x_axis, name, marked=True)
+    lines = [Line(of, [(x, y.mean) for x, y in line], [y.spread for _, y in line]) for of, line in points.items()]
+    svg = line_chart(lines, table.x_axis, name, marked=True)
     return [Picture(f"figure-{slug(name)}.svg", svg, f"{name} against {table.x_axis}; bars: ±")]
 
 
@@ -202,40 +182,39 @@ def _samples(standings: Sequence[Standing]) -> list[Block]:
         "Each setting from the same noise and the same seed; below, the grain maps that were drawn first (red fine, "
         "blue coarse).",
     ]
-    for one in standings:
-        if one.row.refused:
-            continue
+    for one in (one for one in standings if not one.row.refused):
         first = one.first()
         samples = first.outputs.samples(SHOWN) if first and first.outputs else None
         if first is None or samples is None:
             blocks.append(f"*{plain(one.row.label)}*: none yet ({one.states()})")
             continue
-        images, maps = samples
-        images = pictures.enlarge(images, pictures.legible(images.shape[1]))
-        images = images[:, :: max(1, images.shape[1] // SHOWN_PIXELS), :: max(1, images.shape[2] // SHOWN_PIXELS)]
-        overlaid = pictures.overlay(images, maps, len(first.experiment.params.grain.factors))
-        buffer = io.BytesIO()
-        Image.fromarray(pictures.grid([np.asarray(images), overlaid])).save(buffer, format="PNG")
+        png = _png(*samples, first.experiment.params.grain.grains)
         caption = f"{one.row.label}, seed {first.experiment.seed}"
-        blocks.append(Picture(f"samples-{slug(one.row.label)}.png", buffer.getvalue(), caption))
+        blocks.append(Picture(f"samples-{slug(one.row.label)}.png", png, caption))
     return blocks
 
 
+def _png(images: NDArray[np.uint8], grain_maps: NDArray[np.uint8], grains: int) -> bytes:
+    """Images above their grain maps."""
+    images = pictures.enlarge(images, pictures.legible(images.shape[1]))
+    step = max(1, images.shape[1] // SHOWN_PIXELS)
+    images = images[:, ::step, ::step]
+    file = io.BytesIO()
+    Image.fromarray(pictures.grid([images, pictures.overlay(images, grain_maps, grains)])).save(file, format="PNG")
+    return file.getvalue()
+
+
 def _reproduce(root: Path, chosen: Plan, standings: Sequence[Standing], runs: Runs) -> list[Block]:
+    commands = {"done": "dvc exp apply ", "failed": "dvc queue logs "}
     rows = []
     for one in standings:
         for result in one.results:
-            link = runs.address_of(result.name)
-            commands = {"done": "dvc exp apply ", "failed": "dvc queue logs "}
-            rows.append((
-                f"{plain(one.row.label)}, seed {result.experiment.seed}",
-                f"`{commands.get(result.state, '')}{result.name}`",
-                f"[MLflow]({link})" if link else result.state,
-            ))  # fmt: skip
+            setting, link = f"{plain(one.row.label)}, seed {result.experiment.seed}", runs.address_of(result.name)
+            command = f"`{commands.get(result.state, '')}{result.name}`"
+            rows.append((setting, command, f"[MLflow]({link})" if link else result.state))
     blocks: list[Block] = ["## Experiments", pipe_table(("setting", "to reproduce", "run"), rows)]
     blocks.append(f"What is missing or has failed: `python -m ablations run {chosen.asked_for}`")
-    compared = keep_comparison(root, chosen, runs)
-    if compared:
+    if compared := keep_comparison(root, chosen, runs):
         served = " (served by `python -m tracking ui`)" if "127.0.0.1" in runs.address else ""
         blocks.append(f"[Compare all runs in MLflow]({compared}){served}")
     elif runs.trouble:

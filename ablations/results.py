@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import math
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -14,8 +16,8 @@ from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from numpy.typing import NDArray
 
-from ablations.experiments import State, Task
-from ablations.plan import Experiment, identity_of
+from ablations.experiments import State, Task, known
+from ablations.plan import Experiment, params_of
 from stages.stage import NAMES
 
 Curve = list[tuple[float, float]]  # images seen, value
@@ -28,6 +30,7 @@ class Outputs:
     def __init__(self, root: Path, commit: str) -> None:
         self._files = DVCFileSystem(str(root), rev=commit)
 
+    @cached_property
     def numbers(self) -> dict[str, float]:
         """All metrics that are there, as '<stage>.<name>'."""
         numbers: dict[str, float] = {}
@@ -51,14 +54,10 @@ class Outputs:
         The files may hold gigabytes: only their beginnings are read.
         """
         try:
-            with (
-                self._files.open("outputs/sample/samples.npz", "rb") as file,
-                zipfile.ZipFile(file) as members,
-                members.open("arr_0.npy") as images,
-            ):
-                first = _first(images, count)
-            with self._files.open("outputs/sample/grain_maps.npy", "rb") as file:
-                return first, _first(file, count)
+            with (self._files.open("outputs/sample/samples.npz", "rb") as file, zipfile.ZipFile(file) as members,
+                  members.open("arr_0.npy") as images,
+                  self._files.open("outputs/sample/grain_maps.npy", "rb") as maps):  # fmt: skip
+                return _first(images, count), _first(maps, count)
         except (*UNREADABLE, zipfile.BadZipFile):
             return None
 
@@ -78,34 +77,21 @@ class Results:
     """All experiments of the repository."""
 
     def __init__(self, root: Path, done: dict[str, str], tasks: tuple[Task, ...]) -> None:
-        self._root, self._done, self._tasks = root, done, tasks
-        self._by_identity = {identity_of(name): name for name in done}
-        self._by_params = {identity_of(name).partition("-")[0]: name for name in done}
-        self._states: dict[str, tuple[str, State]] = {}
-        for task in sorted(tasks, key=lambda task: task.state != "failed"):
-            self._states[identity_of(task.name)] = (task.name, task.state)
+        self._root, self._done = root, done
+        self._known = known(done, tasks)
+        self._by_params = {params_of(name): name for name in done}
 
     def knows(self, experiment: Experiment) -> bool:
         """Whether it has ever been asked for, with this code or other."""
-        key = experiment.identity
-        return key in self._states or key.partition("-")[0] in self._by_params
+        return experiment.identity in self._known or params_of(experiment.name) in self._by_params
 
     def of(self, experiment: Experiment) -> Result:
         """Where it stands; one that other code has made counts until it is run again."""
-        key = experiment.identity
-        if key in self._by_identity:
-            name = self._by_identity[key]
-            return Result(experiment, name, "done", self._outputs(name))
-        if key in self._states:
-            name, state = self._states[key]
-            return Result(experiment, name, state)
-        older = self._by_params.get(key.partition("-")[0])
-        if older:
-            return Result(experiment, older, "done", self._outputs(older), other_code=True)
-        return Result(experiment, experiment.name, "missing")
-
-    def _outputs(self, name: str) -> Outputs:
-        return Outputs(self._root, self._done[name])
+        older = self._by_params.get(params_of(experiment.name))
+        by_older_code: tuple[str, State] = (older, "done") if older else (experiment.name, "missing")
+        name, state = self._known.get(experiment.identity, by_older_code)
+        outputs = Outputs(self._root, self._done[name]) if state == "done" else None
+        return Result(experiment, name, state, outputs, state == "done" and experiment.identity not in self._known)
 
 
 def _first(file: IO[bytes], count: int) -> NDArray[np.uint8]:
@@ -119,6 +105,5 @@ def _first(file: IO[bytes], count: int) -> NDArray[np.uint8]:
     shape, fortran, dtype = read(file)
     if fortran or dtype != np.uint8:
         raise ValueError(f"{dtype}, must be uint8 in C order")
-    n = min(count, shape[0])
-    size = int(np.prod(shape[1:])) * n
-    return np.frombuffer(file.read(size), np.uint8).reshape(n, *shape[1:])
+    first = (min(count, shape[0]), *shape[1:])
+    return np.frombuffer(file.read(math.prod(first)), np.uint8).reshape(first)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ablations import experiments
 from ablations.experiments import State, Task
-from ablations.plan import Experiment, Plan, identity_of
+from ablations.plan import Experiment, Plan
 from d2it.params.load import load_params
 from d2it.params.sections import Params
 
@@ -23,46 +23,34 @@ RESTARTS = 3
 
 @dataclass
 class TableProgress:
-    """Where experiments stand, by identity."""
+    """Where experiments stand."""
 
     wanted: tuple[Experiment, ...]
-    names: dict[str, str] = field(default_factory=dict)  # identity -> name under which it exists
-    states: dict[str, State] = field(default_factory=dict)
+    states: dict[str, tuple[str, State]] = field(default_factory=dict)  # identity -> name under which it exists, state
 
     def look(self, root: Path, tasks: Iterable[Task]) -> None:
         """Take over what DVC knows."""
-        self.states = {experiment.identity: "missing" for experiment in self.wanted}
-        self.names = {experiment.identity: experiment.name for experiment in self.wanted}
-        known: list[tuple[str, State]] = [(task.name, task.state) for task in tasks]
-        # A task that failed once and was queued again is there twice: what is under way counts, then what is done
-        known.sort(key=lambda one: one[1] != "failed")
-        for name, state in [*known, *((name, "done") for name in experiments.done(root))]:
-            if identity_of(name) in self.states:
-                self.names[identity_of(name)], self.states[identity_of(name)] = name, state
+        known = experiments.known(experiments.done(root), tasks)
+        self.states = {one.identity: known.get(one.identity, (one.name, "missing")) for one in self.wanted}
 
     def of(self, *states: State) -> list[str]:
         """Names of the experiments in one of these states."""
-        return [self.names[identity] for identity, state in self.states.items() if state in states]
+        return [name for name, state in self.states.values() if state in states]
 
     def line(self, seconds: float) -> str:
         """All in one line."""
         parts = [f"{len(self.of('done'))} of {len(self.wanted)} done"]
-        running = self.of("running")
-        parts += [f"running: {', '.join(running)}"] if running else []
-        states: tuple[State, ...] = ("queued", "failed", "missing")
-        parts += [f"{len(self.of(state))} {state}" for state in states if self.of(state)]
+        if running := self.of("running"):
+            parts.append(f"running: {', '.join(running)}")
+        others: tuple[State, ...] = ("queued", "failed", "missing")
+        parts += [f"{len(self.of(state))} {state}" for state in others if self.of(state)]
         return f"{'; '.join(parts)} ({seconds / 60:.0f} min)"
 
 
 def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[str] = (), dry_run: bool = False) -> int:
-    """Run what is missing of some tables, the failed included; returns 0 if nothing has failed.
+    """Run what is missing of some tables, the failed included, `jobs` at a time; returns 0 if nothing has failed.
 
-    Args:
-        plans: what is wanted.
-        root: the repository's.
-        jobs: experiments at a time.
-        only: labels of settings or names of experiments; all if empty.
-        dry_run: print dvc's commands, and do nothing.
+    `only`: labels of settings or names of experiments, all if empty. `dry_run`: print dvc's commands, and do nothing.
 
     Raises:
         StageError: dvc does not do what it is asked.
@@ -76,15 +64,13 @@ def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[s
     wanted = _wanted(plans, only)
     progress, queue = TableProgress(wanted), experiments.queue(root)
     progress.look(root, queue.tasks)
-    todo = [one for one in wanted if progress.states[one.identity] in ("missing", "failed")]
-    print(
-        f"{len(wanted)} experiments: {len(wanted) - len(todo)} exist or are under way, {len(todo)} to run", flush=True
-    )
+    todo = [one for one in wanted if progress.states[one.identity][1] in ("missing", "failed")]
+    exist = len(wanted) - len(todo)
+    print(f"{len(wanted)} experiments: {exist} exist or are under way, {len(todo)} to run", flush=True)
     if dry_run:
-        for one in todo:
-            print(shlex.join(["dvc", *experiments.add_command(one.name, one.overrides(workspace))]))
-        if todo:
-            print(f"dvc queue start --jobs {jobs}")
+        commands = [["dvc", *experiments.add_command(one.name, one.overrides(workspace))] for one in todo]
+        for command in [*commands, ["dvc", "queue", "start", "--jobs", str(jobs)]] if todo else []:
+            print(shlex.join(command))
         return 0
     _add(root, todo, queue.tasks, workspace)
     if todo or progress.of("queued", "running"):
@@ -122,14 +108,14 @@ def _add(root: Path, todo: Sequence[Experiment], tasks: Sequence[Task], workspac
 
 def _wait(root: Path, progress: TableProgress, jobs: int) -> None:
     """Return when no experiment is queued or runs, however long that takes; print each change in one line."""
-    before: dict[str, State] = {}
+    before: dict[str, tuple[str, State]] = {}
     began, alone, restarts = time.monotonic(), 0, 0
     while True:
         queue = experiments.queue(root)
         progress.look(root, queue.tasks)
         seconds = time.monotonic() - began
         if progress.states != before:
-            before = dict(progress.states)
+            before = progress.states
             print(progress.line(seconds), flush=True)
         if not progress.of("queued", "running"):
             return

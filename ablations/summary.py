@@ -39,8 +39,10 @@ def summarize(values: Sequence[float]) -> Summary | None:
     return Summary(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
 
 
-def best(values: Sequence[float | None], lower_is_better: bool) -> float | None:
-    """The best of those that are there."""
+def best(values: Sequence[float | None], lower_is_better: bool | None) -> float | None:
+    """The best of those that are there; None where none is better than another."""
+    if lower_is_better is None:
+        return None
     known = [value for value in values if value is not None]
     return (min if lower_is_better else max)(known, default=None)
 
@@ -60,21 +62,15 @@ def order_in_words(labels: Sequence[str], ours: Sequence[Summary | None], paper:
     pairs = [(one, other) for one, other in itertools.combinations(both, 2) if one[2] != other[2]]
     if not pairs:
         return "Order: too few settings have both numbers."
-    agreeing, swapped, close = 0, [], 0
-    for (label, a, b), (other, c, d) in pairs:
-        if (a.mean - c.mean) * (b - d) > 0:
-            agreeing += 1
-        else:
-            swapped.append(f"{label} and {other}")
-        close += math.hypot(a.spread or 0, c.spread or 0) > abs(a.mean - c.mean)
-    tau = (2 * agreeing - len(pairs)) / len(pairs)
-    if not swapped:
-        which = "the only pair" if len(pairs) == 1 else f"all {len(pairs)} pairs"
-        words = f"Order: as in the paper, in {which} of settings"
+    swapped = [f"{label} and {other}" for (label, a, b), (other, c, d) in pairs if (a.mean - c.mean) * (b - d) <= 0]
+    close = sum(math.hypot(a.spread or 0, c.spread or 0) > abs(a.mean - c.mean) for (_, a, _), (_, c, _) in pairs)
+    agreeing = len(pairs) - len(swapped)
+    if swapped:
+        others = ", ".join(swapped)
+        words = f"{agreeing} of {len(pairs)} pairs of settings as in the paper; the other way round: {others}"
     else:
-        words = f"Order: {agreeing} of {len(pairs)} pairs of settings as in the paper; the other way round: "
-        words += ", ".join(swapped)
-    words += f" (Kendall's τ = {tau:.2f})."
+        words = f"as in the paper, in {'the only pair' if agreeing == 1 else f'all {agreeing} pairs'} of settings"
+    words = f"Order: {words} (Kendall's τ = {(agreeing - len(swapped)) / len(pairs):.2f})."
     if any(a.n < 2 for _, a, _ in both):
         return f"{words} Some settings have one seed, so the part of chance is unknown."
     return f"{words} Closer than their spreads together: {close} of {len(pairs)}."

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from d2it.errors import UserError
 from d2it.params.errors import error_lines
-from d2it.params.sections import Params, PositiveInt, Section
+from d2it.params.sections import Params, PositiveInt
 from d2it.yaml import YAMLError, read_yaml
 
 DEMO = "demo"  # the preset for which a table may have settings of its own: two cores, two seeds, 45 minutes per table
@@ -24,7 +24,11 @@ class TablesError(UserError):
     """tables.yaml cannot be used; the message has one line for each mistake."""
 
 
-class Metric(Section):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Metric(_Strict):
     """A number that experiments are compared by."""
 
     name: str
@@ -35,7 +39,7 @@ class Metric(Section):
     unit: float = 1.0  # that the table counts it in: 1e6 where metrics.json holds a count and the table millions
 
 
-class Setting(Section):
+class Setting(_Strict):
     """A row."""
 
     label: str  # may name params, as in '{content_transformer.layers}+{refinenet.layers}'
@@ -46,7 +50,7 @@ class Setting(Section):
     series: str = ""  # its line in a figure
 
 
-class Table(Section):
+class Table(_Strict):
     """A table or a figure."""
 
     name: str = ""  # its key in the file
@@ -65,7 +69,7 @@ class Table(Section):
         return self.demo if preset == DEMO and self.demo else self.settings
 
 
-class _File(Section):
+class _File(_Strict):
     shared: Any = None  # values that have a name, for use in tables
     tables: dict[str, Table]
 

@@ -44,14 +44,11 @@ class Training:
     def step(self) -> float:
         """One step; its loss."""
         losses = content_loss(
-            self.schedule,
-            self.model,
-            z_0=self.z,
-            grain_map=self.grain_map,
+            self.schedule, self.model, z_0=self.z, grain_map=self.grain_map,
             labels=torch.zeros(self.batch, dtype=torch.int64, device=self.device),
             index=torch.randint(self.schedule.steps, (self.batch,), device=self.device),
             noise=torch.randn_like(self.z),
-        )
+        )  # fmt: skip
         loss = losses.loss.mean()
         self.adamw.zero_grad(set_to_none=True)
         loss.backward()

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import torch
 from tabulate import tabulate
-from torch import Tensor, nn
+from torch import nn
 
-from d2it.counting import META, content_pass, example_maps, multiply_adds, parameters
+from d2it.counting import META, content_pass, multiply_adds, parameters
 from d2it.dvae.model import DynamicVAE
 from d2it.errors import UserError
-from d2it.memory import Memory, training_memory
+from d2it.memory import Memory, content_inputs, dit_inputs, grain_inputs, training_memory
 from d2it.params.architecture import content_arguments, dvae_arguments, grain_arguments
 from d2it.params.load import load_params
 from d2it.params.sections import Params
@@ -31,6 +31,7 @@ from d2it.transformer.content import SIZES, DynamicContentTransformer
 from d2it.transformer.grain import DynamicGrainTransformer
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 1.0)
+MEMORY = ("state, GB", "per image, MB", "checkpointed, MB")
 TRAINING_FLOP = 6  # per multiply-add of a forward pass: 2, and twice as many for the backward pass
 
 
@@ -64,44 +65,14 @@ class Row:
     training: float | None = None  # EFLOP, forward and backward over all images of a params file
 
 
-def content_inputs(model: DynamicContentTransformer, shares: list[float], images: int) -> dict[str, Any]:
-    """Arguments of a content transformer's `forward`, all zero but the grain maps and their routes.
-
-    Routes depend on values, so that they are planned here and not where nothing has values.
-    """
-    about = model.architecture
-    grain_map = example_maps(shares, about["latent_grid"] // model.copies[0], images)
-    zeros = dit_inputs(about["latent_channels"], about["latent_grid"], images)
-    return zeros | {"grain_map": grain_map, "routes": model.route(grain_map)}
-
-
-def dit_inputs(channels: int, side: int, images: int) -> dict[str, Tensor]:
-    """Arguments of a DiT's `forward`, all zero."""
-    t = torch.zeros(images, dtype=torch.int64)
-    return {"z": torch.zeros(images, channels, side, side), "t": t, "labels": t}
-
-
-def grain_inputs(side: int, images: int) -> dict[str, Tensor]:
-    """Arguments of a grain transformer's `forward`, all zero."""
-    zeros = dit_inputs(1, side, images)
-    return {"noisy_map": zeros["z"], "t": zeros["t"], "labels": zeros["labels"]}
-
-
 def of_params(params: Params, classes: int) -> list[Row]:
     """The models of a params file, at its ratio of grains; `classes` of the data."""
-    size, precision = params.data.image_size, params.content_transformer.precision
     content, grain = content_arguments(params, classes), grain_arguments(params, classes)
-    shares = params.grain.shares
+    shares, precision = params.grain.shares, params.content_transformer.precision
     with META:
         dvae = DynamicVAE(**dvae_arguments(params) | {"regularizer": "kl"})  # VQ's codebook is no parameter
-        images, latents = torch.empty(1, 3, size, size), torch.empty(1, dvae.latent_channels, *[params.latent_grid] * 2)
-        rows = [
-            _row("DVAE, encoder", dvae.encoder, multiply_adds(lambda: dvae.encoder(images)), images=params.dvae.images),
-            _row(
-                "DVAE, decoder", dvae.decoder, multiply_adds(lambda: dvae.decoder(latents)), images=params.dvae.images
-            ),
-        ]
         grain_model, content_model = DynamicGrainTransformer(**grain), DynamicContentTransformer(**content)
+    rows = _dvae_rows(dvae, params.data.image_size, params.dvae.images)
     inputs = partial(grain_inputs, params.region_grid)
     memory = _memory(partial(DynamicGrainTransformer, **grain), inputs, params.grain_transformer.precision)
     cost = multiply_adds(lambda: grain_model(**inputs(1)))
@@ -146,11 +117,17 @@ def _dit_row(size: str, patch: int) -> Row:
 def _other_rows() -> list[Row]:
     with META:
         grain, dvae = DynamicGrainTransformer(), DynamicVAE()
-        images, z = torch.empty(1, 3, 256, 256), torch.empty(1, CHANNELS, GRID, GRID)
+    cost = multiply_adds(lambda: grain(**grain_inputs(16, 1)))
+    return [_row("grain transformer (DiT-S)", grain, cost), *_dvae_rows(dvae, 256)]
+
+
+def _dvae_rows(dvae: DynamicVAE, size: int, images: int = 0) -> list[Row]:
+    side = size // dvae.factors[0]
+    pixels, latents = torch.empty(1, 3, size, size), torch.empty(1, dvae.latent_channels, side, side)
+    halves = (("encoder", dvae.encoder, pixels), ("decoder", dvae.decoder, latents))
     return [
-        _row("grain transformer (DiT-S)", grain, multiply_adds(lambda: grain(**grain_inputs(16, 1)))),
-        _row("DVAE, encoder", dvae.encoder, multiply_adds(lambda: dvae.encoder(images))),
-        _row("DVAE, decoder", dvae.decoder, multiply_adds(lambda: dvae.decoder(z))),
+        _row(f"DVAE, {name}", half, multiply_adds(partial(half, given.to(META))), images=images)
+        for name, half, given in halves
     ]
 
 
@@ -167,27 +144,29 @@ def _memory(build: Callable[..., nn.Module], inputs: Callable[[int], Any], preci
     return training_memory(model, inputs, torch.bfloat16 if precision == "bfloat16" else torch.float32)
 
 
-def _table(rows: list[Row], paper: bool) -> str:
-    """As text."""
-    ratios = [f"{ratio:g}" for ratio in RATIOS] if paper else [""]
-    head = ["", "parameters, M"] + (["paper"] if paper else [])
-    head += [f"G at {ratio}" if ratio else "multiply-adds, G" for ratio in ratios] + (["paper"] if paper else [])
-    head += ["state, GB", "per image, MB", "checkpointed, MB"] + ([] if paper else ["training, EFLOP"])
+def _table(rows: list[Row]) -> str:
+    """Of a params file, as text."""
+    head = ["", "parameters, M", "multiply-adds, G", *MEMORY, "training, EFLOP"]
+    lines = [[row.model, row.parameters, row.multiply_adds[""], *_memory_cells(row), row.training] for row in rows]
+    return tabulate(lines, head, floatfmt=["", ".2f", ".3f", ".1f", ".0f", ".0f", ".3g"], missingval="")
+
+
+def _table_of_paper(rows: list[Row]) -> str:
+    """Beside what the paper prints, as text; a cost that does not depend on the fine ratio stands in the middle."""
+    ratios = [f"{ratio:g}" for ratio in RATIOS]
+    head = ["", "parameters, M", "paper", *(f"G at {ratio}" for ratio in ratios), "paper", *MEMORY]
     lines = []
     for row in rows:
-        costs = [row.multiply_adds.get(ratio) for ratio in ratios]
-        if paper and "" in row.multiply_adds:
-            costs[2] = row.multiply_adds[""]  # in the middle: it does not depend on the ratio
-        memory = [row.memory.state, row.memory.kept, row.memory.checkpointed] if row.memory else [None] * 3
-        printed = [[row.paper_parameters], [row.paper_multiply_adds]] if paper else [[], []]
-        training = [] if paper else [row.training]
-        lines.append([row.model, row.parameters, *printed[0], *costs, *printed[1], *memory, *training])
-    decimals = (
-        [""] + [".2f"] * (len(head) - 4) + [".1f", ".0f", ".0f"]
-        if paper
-        else ["", ".2f", ".3f", ".1f", ".0f", ".0f", ".3g"]
-    )
-    return tabulate(lines, head, floatfmt=decimals, missingval="")
+        costs = [
+            row.multiply_adds.get(ratio, row.multiply_adds.get("") if ratio == "0.5" else None) for ratio in ratios
+        ]
+        paper = row.paper_parameters, row.paper_multiply_adds
+        lines.append([row.model, row.parameters, paper[0], *costs, paper[1], *_memory_cells(row)])
+    return tabulate(lines, head, floatfmt=["", *[".2f"] * 8, ".1f", ".0f", ".0f"], missingval="")
+
+
+def _memory_cells(row: Row) -> list[float | None]:
+    return [row.memory.state, row.memory.kept, row.memory.checkpointed] if row.memory else [None] * 3
 
 
 def main() -> int:
@@ -205,7 +184,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     as_json = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False)
-    print(as_json if chosen.json else _table(rows, chosen.paper))
+    print(as_json if chosen.json else _table_of_paper(rows) if chosen.paper else _table(rows))
     return 0
 
 

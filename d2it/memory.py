@@ -1,6 +1,6 @@
 """Memory that training takes, counted without allocating any: PyTorch's fake tensors have sizes but no values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from d2it.counting import RoutedModel, example_maps
 from d2it.transformer.dit import AdaLNZeroBlock
 
 STATE_BYTES = 20  # per parameter, float32: weight, its average, gradient, Adam's two moments
@@ -42,6 +43,29 @@ def training_memory(
         checkpointed, _ = _another_image(checkpointing, one, two)
     parameters = sum(p.numel() for p in plain.parameters())
     return Memory(STATE_BYTES * parameters / 1e9, kept / 1e6, (checkpointed + block) / 1e6)
+
+
+def content_inputs(model: RoutedModel, shares: Sequence[float], images: int) -> dict[str, Any]:
+    """Arguments of a content transformer's `forward`, all zero but the grain maps and their routes.
+
+    Routes depend on values, so that they are planned here and not where nothing has values.
+    """
+    about = model.architecture
+    grain_map = example_maps(shares, about["latent_grid"] // model.copies[0], images)
+    zeros = dit_inputs(about["latent_channels"], about["latent_grid"], images)
+    return zeros | {"grain_map": grain_map, "routes": model.route(grain_map)}
+
+
+def dit_inputs(channels: int, side: int, images: int) -> dict[str, Tensor]:
+    """Arguments of a DiT's `forward`, all zero."""
+    t = torch.zeros(images, dtype=torch.int64)
+    return {"z": torch.zeros(images, channels, side, side), "t": t, "labels": t}
+
+
+def grain_inputs(side: int, images: int) -> dict[str, Tensor]:
+    """Arguments of a grain transformer's `forward`, all zero."""
+    zeros = dit_inputs(1, side, images)
+    return {"noisy_map": zeros["z"], "t": zeros["t"], "labels": zeros["labels"]}
 
 
 def _another_image(model: nn.Module, one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[int, int]:

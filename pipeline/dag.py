@@ -57,9 +57,6 @@ def _definition(entry: dict[str, Any]) -> Definition:
         flags_by_path = {item: {}} if isinstance(item, str) else item
         outs |= {path: bool((flags or {}).get("persist")) for path, flags in flags_by_path.items()}
     return Definition(
-        cmd=str(entry["cmd"]),
-        params=tuple(params),
-        deps=tuple(deps),
-        outs=tuple(outs),
+        cmd=str(entry["cmd"]), params=tuple(params), deps=tuple(deps), outs=tuple(outs),
         persistent=tuple(path for path, persist in outs.items() if persist),
-    )
+    )  # fmt: skip

@@ -70,13 +70,9 @@ def parse_sinfo(text: str) -> dict[str, Partition]:
         others = parsed[name].nodes if name in parsed else ()
         nodes = Nodes(int(count), _number(cpus), _number(memory), _gpus(gres))
         parsed[name] = Partition(
-            name=name,
-            is_default=title.endswith("*"),
-            state=state,
-            max_minutes=_minutes(time),
-            max_nodes=_most(size),
+            name=name, is_default=title.endswith("*"), state=state, max_minutes=_minutes(time), max_nodes=_most(size),
             nodes=(*others, nodes),
-        )
+        )  # fmt: skip
     return parsed
 
 

@@ -54,13 +54,9 @@ def launch(stage: str) -> int:
             existing = _find_job(entry)
             job = existing or _submit(entry, target, resources)
         code = wait(
-            job,
-            label=stage,
-            files=entry.files,
-            interrupt=interrupt,
-            is_last=waiter.is_last,
+            job, label=stage, files=entry.files, interrupt=interrupt, is_last=waiter.is_last,
             skip=_shown_bytes(entry, existing),
-        )
+        )  # fmt: skip
         if code is None:
             return 128 + interrupt.number
         with entry.lock():

@@ -139,18 +139,12 @@ def submit(entry: Entry, resources: Resources) -> SlurmJob:
     files = entry.files
     executor = _Executor(files)
     executor.update_parameters(
-        job_name=f"d2it-{entry.stage}",
-        time=resources.time,
-        nodes=resources.nodes,
-        ntasks_per_node=resources.tasks_per_node,
-        cpus_per_task=resources.cpus_per_task,
-        mem=f"{int(1024 * resources.mem_gb)}MB",
-        signal_delay_s=resources.signal_delay_s,
-        setup=[*_SETUP, *resources.setup],
-        stderr_to_stdout=True,
-        srun_args=["--kill-on-bad-exit=1"],
+        job_name=f"d2it-{entry.stage}", time=resources.time, nodes=resources.nodes,
+        ntasks_per_node=resources.tasks_per_node, cpus_per_task=resources.cpus_per_task,
+        mem=f"{int(1024 * resources.mem_gb)}MB", signal_delay_s=resources.signal_delay_s,
+        setup=[*_SETUP, *resources.setup], stderr_to_stdout=True, srun_args=["--kill-on-bad-exit=1"],
         additional_parameters=_additional(entry, resources),
-    )
+    )  # fmt: skip
     with _clean_environment():
         try:
             job_id = executor.start()

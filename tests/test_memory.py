@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from d2it.cost import content_inputs, dit_inputs
 from d2it.counting import parameters
-from d2it.memory import STATE_BYTES, kept_for_backward, training_memory
+from d2it.memory import STATE_BYTES, content_inputs, dit_inputs, kept_for_backward, training_memory
 from d2it.transformer.content import DynamicContentTransformer
 from d2it.transformer.dit import Blocks, DiT
 

@@ -22,7 +22,8 @@ def test_every_installed_package_has_its_pinned_version() -> None:
 
 
 def test_every_direct_dependency_is_pinned() -> None:
-    direct = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["dev"]]
+    groups = PROJECT["dependency-groups"].values()
+    direct = [*PROJECT["project"]["dependencies"], *(name for group in groups for name in group)]
     assert [name for name in direct if normalized(name) not in PINS] == []
 
 

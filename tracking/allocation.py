@@ -26,14 +26,10 @@ class Allocation:
             ranks, nodes = _number("SLURM_NTASKS"), _number("SLURM_JOB_NUM_NODES")
             gpus_on_node = _number("SLURM_GPUS_ON_NODE", visible)
             return cls(
-                host=host,
-                nodes=os.environ.get("SLURM_JOB_NODELIST", host),
-                ranks=ranks,
-                gpus=gpus_on_node * nodes,
-                gpus_on_node=gpus_on_node,
-                cores=ranks * _number("SLURM_CPUS_PER_TASK"),
+                host=host, nodes=os.environ.get("SLURM_JOB_NODELIST", host), ranks=ranks, gpus=gpus_on_node * nodes,
+                gpus_on_node=gpus_on_node, cores=ranks * _number("SLURM_CPUS_PER_TASK"),
                 job={"slurm.job_id": job_id, "slurm.restarts": os.environ.get("SLURM_RESTART_COUNT", "0")},
-            )
+            )  # fmt: skip
         ranks = _number("SUBMITIT_LOCAL_NTASKS")
         gpus = min(ranks, visible)  # without a scheduler, what no rank uses is not held
         local = os.environ.get("SUBMITIT_LOCAL_JOB_ID")

@@ -45,10 +45,7 @@ def _start(records: list[Record]) -> Start:
     points = [record for record in records if record["kind"] == "point" and record["step"] > 0]
     gpus = first.get("gpus", 0)
     return Start(
-        time=first["time"],
-        hours=(last["time"] - first["time"]) / 3_600_000,
-        device="gpu" if gpus else "cpu",
-        devices=gpus or first.get("cores", 1),
-        images=points[-1]["step"] - points[0]["step"] if points else 0,
+        time=first["time"], hours=(last["time"] - first["time"]) / 3_600_000, device="gpu" if gpus else "cpu",
+        devices=gpus or first.get("cores", 1), images=points[-1]["step"] - points[0]["step"] if points else 0,
         seconds=(points[-1]["time"] - points[0]["time"]) / 1000 if points else 0.0,
-    )
+    )  # fmt: skip

@@ -85,9 +85,5 @@ OVERVIEW = View(
 def comparison(name: str, params: Sequence[str], metrics: Sequence[str], run_ids: Sequence[str]) -> View:
     """A view of some experiments: the params in which they differ, and their metrics drawn against these."""
     return View(
-        name=name,
-        params=tuple(params),
-        metrics=tuple(metrics),
-        run_ids=tuple(run_ids),
-        plotted=tuple(metrics[:1]),
-    )
+        name=name, params=tuple(params), metrics=tuple(metrics), run_ids=tuple(run_ids), plotted=tuple(metrics[:1]),
+    )  # fmt: skip

@@ -3,10 +3,12 @@
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib import rc_params_from_file
 
-from ablations.chart import COLOURS, Line, line_chart
+from ablations.chart import STYLE, Line, line_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
+COLOURS = [*dict.fromkeys(rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"].by_key()["color"])]
 LINES = [Line("a < b_$1$", [(0.1, 25.0), (0.9, 22.0)], [0.5, None]), Line("_c", [(0.5, 30.0)])]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ablations.links import Runs, find_runs, keep_comparison
 from ablations.plan import plan
-from ablations.tables import TABLES
+from ablations.tables import read_tables
 from tools.deps import ROOT
 from tracking.store import Store
 
@@ -29,8 +29,7 @@ def parent(store: Store, name: str, identity: str) -> str:
 
 
 def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there(store: Store) -> None:
-    table = next(table for table in TABLES if table.name == "window")
-    chosen = plan(table, ROOT, "demo", 1)
+    chosen = plan(read_tables()["window"], ROOT, "demo", 1)
     names = [row.experiments[0].name for row in chosen.rows if row.label in ("8", "4", "2")]
     ids = [parent(store, name, name) for name in names[:2]]
     runs = find_runs(store.root, names)
@@ -50,7 +49,7 @@ def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there
 def test_runs_of_older_code_are_compared_and_an_mlflow_that_keeps_no_view_costs_the_link_only(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = plan(next(table for table in TABLES if table.name == "window"), ROOT, "demo", 1)
+    chosen = plan(read_tables()["window"], ROOT, "demo", 1)
     names = [row.experiments[0].name for row in chosen.rows if row.label in ("8", "4")]
     older = [name.rpartition("-")[0] + "-0000" for name in names]
     for name in older:

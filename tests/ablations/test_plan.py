@@ -7,11 +7,11 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from ablations.plan import Experiment, hydra_value, params_hash, plan, presets, slug
-from ablations.tables import TABLES
+from ablations.tables import read_tables
 from d2it.params.load import load_params
 from tools.deps import ROOT
 
-LAST = {name: plan(TABLES[0], ROOT, name, 2).experiments[-1] for name in presets(ROOT)}
+LAST = {name: plan(read_tables()["components"], ROOT, name, 2).experiments[-1] for name in presets(ROOT)}
 
 
 @pytest.mark.parametrize("experiment", LAST.values(), ids=LAST)

@@ -8,11 +8,12 @@ import pytest
 from ablations.page import html, markdown, write
 from ablations.plan import Plan, identity_of, plan
 from ablations.report import report
-from ablations.tables import TABLES
+from ablations.tables import read_tables
 from tests.ablations.handmade import HandMade
 from tools.deps import ROOT
 
-WINDOW = next(table for table in TABLES if table.name == "window")
+TABLES = read_tables()
+WINDOW = TABLES["window"]
 DISTANCE = "fid.random_frechet_distance"
 
 
@@ -93,20 +94,18 @@ def test_html_is_one_file_without_scripts_or_outside_addresses(half: HandMade) -
 
 
 def test_a_table_of_which_nothing_was_run_has_a_page(half: HandMade) -> None:
-    for table in TABLES:
+    for table in TABLES.values():
         if table.name not in ("window", "components", "depth", "grain_source", "regularizer"):
             assert "experiments done" in markdown(report(table, half.folder, "", 1))
 
 
 def test_an_experiment_of_another_table_counts(half: HandMade) -> None:
-    depth = next(table for table in TABLES if table.name == "depth")
-    page = markdown(report(depth, half.folder, "demo", 1))
+    page = markdown(report(TABLES["depth"], half.folder, "demo", 1))
     assert "0.2000 (n = 1)" in row(page, "4+2")[1]
 
 
 def test_parameters_are_shown_in_millions_without_a_best(half: HandMade) -> None:
-    sizes = next(table for table in TABLES if table.name == "sizes")
-    page = markdown(report(sizes, half.folder, "demo", 1)).partition("## parameters, M\n")[2]
+    page = markdown(report(TABLES["sizes"], half.folder, "demo", 1)).partition("## parameters, M\n")[2]
     assert row(page, "4 + 2 layers, width 128") == ["4 + 2 layers, width 128", "1.235 (n = 1)"]
 
 

@@ -16,11 +16,11 @@ from ablations.page import markdown
 from ablations.plan import Experiment, plan
 from ablations.report import report
 from ablations.run import run_tables
-from ablations.tables import TABLES
+from ablations.tables import read_tables
 from tests.smallest import Repository, smallest_params
 from tools.deps import ROOT
 
-WINDOW = next(table for table in TABLES if table.name == "window")
+WINDOW = read_tables()["window"]
 ONLY = ("without RefineNet", "2")
 
 

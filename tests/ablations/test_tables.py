@@ -1,12 +1,19 @@
 """The paper's tables: every setting of each can run, or one line says why it cannot."""
 
+import functools
+import itertools
+import re
+from pathlib import Path
+
 import pytest
 
+import ablations.__main__ as cli
 from ablations.plan import identity_of, plan, presets
-from ablations.tables import DEMO, TABLES, Table
+from ablations.tables import DEMO, PATH, Table, TablesError, evaluated, labelled, read_tables
 from tools.deps import ROOT
 
-BY_NAME = {table.name: table for table in TABLES}
+BY_NAME = read_tables()
+TABLES = list(BY_NAME.values())
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
@@ -67,6 +74,92 @@ def test_depths_are_labelled_with_the_presets_own_numbers() -> None:
     assert labels == {"": ["12+0", "10+2", "8+4", "12+2", "12+4"], DEMO: ["6+0", "4+2", "2+4", "6+2", "6+4"]}
 
 
-def test_the_papers_values_are_one_per_metric_at_most() -> None:
-    for table in TABLES:
-        assert all(len(setting.paper) <= len(table.metrics) for setting in (*table.settings, *table.demo))
+def test_all_of_the_papers_comparisons_are_there_with_the_numbers_that_it_prints() -> None:
+    printed = {table.name: [setting.paper for setting in table.settings if setting.paper] for table in TABLES}
+    assert printed == {
+        "components": [[34.67], [29.10], [27.62], [22.11]],
+        "depth": [[25.15], [22.11], [26.53], [20.99], [19.96]],
+        "window": [[27.62], [22.11], [23.56], [23.82], [23.93]],
+        "regularizer": [[25.23, 2.38], [22.11, 2.09]],
+        "grain_source": [[15.93], [4.35], [4.47]],
+        "grain_source_imagenet": [[12.65], [1.70], [1.73]],
+        "fine_ratio": [],
+        "convergence": [],
+        "sizes": [[None, 136], [None, 467], [1.73, 687]],
+    }
+    assert [setting.x for setting in BY_NAME["fine_ratio"].settings] == [0.1, 0.3, 0.5, 0.7, 0.9]
+
+
+def test_points_of_the_convergence_are_each_size_model_and_number_of_steps() -> None:
+    settings = iter(BY_NAME["convergence"].settings)
+    for size, model, thousands in itertools.product(("B", "L", "XL"), ("D²iT", "DiT"), (100, 200, 300, 400)):
+        setting = next(settings)
+        assert (setting.label, setting.series) == (f"{model}-{size}, {thousands}K steps", f"{model}-{size}")
+        assert (setting.x, setting.preset) == (thousands, f"imagenet_{size.lower()}")
+        assert setting.change["content_transformer.images"] == thousands * 1000 * 256
+        assert ("grain.fine_ratio" in setting.change) == (model == "DiT")
+    assert next(settings, None) is None
+
+
+def test_a_formula_is_a_sum_over_the_presets_params_and_a_label_shows_them() -> None:
+    params = {"a.b": 10, "c.d": 2}
+    assert [evaluated(value, params) for value in ("= a.b + c.d - 3", "=a.b-c.d", "= 7")] == [9, 8, 7]
+    assert [evaluated(value, params) for value in (0.5, True, "code")] == [0.5, True, "code"]
+    assert labelled("{a.b}+{c.d} of {e.f}", params) == "10+2 of {e.f}"
+
+
+EIGHT = "refinenet.window: 8"
+SUM = "must be a sum of params and whole numbers, such as '= refinenet.layers + 2'"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("title: Sizes", "titel: Sizes", "tables.sizes.titel: unknown key; allowed here: demo, metrics"),
+        ("title: Sizes", "", "tables.sizes.title: missing"),
+        ("label: DiT,", "label: DiT, papr: 1,", "tables.components.settings.0.papr: unknown key; allowed here: change"),
+        ("shape: falls", "shape: rises", "tables.fine_ratio.metrics.1.shape = 'rises': must be 'falls' or"),
+        ('label: "16"', "label: 16", "tables.window.settings.1.label = 16: must be text"),
+        ("paper: [23.56]", "paper: [low]", "tables.window.settings.2.paper.0 = 'low': must be a number"),
+        ("paper: [23.56]", "paper: [1, 2]", "tables.window: 8: paper = [1.0, 2.0]: must be at most one number"),
+        (EIGHT, "refinenet.windows: 8", "tables.window: 8: refinenet.windows: unknown key; allowed here: l"),
+        (EIGHT, "window: 8", "tables.window: 8: window: unknown key; allowed here: content_transformer"),
+        (EIGHT, "refinenet.window: many", "tables.window: 8: refinenet.window = 'many': must be a whole"),
+        (EIGHT, "refinenet.window: = refinenet.layer", f"window: 8: refinenet.window = '= refinenet.layer': {SUM}"),
+        (EIGHT, "refinenet.window: = data.source + 1", f"window: 8: refinenet.window = '= data.source + 1': {SUM}"),
+        (EIGHT, "refinenet.window: = 2 * 4", f"window: 8: refinenet.window = '= 2 * 4': {SUM}"),
+        (EIGHT, "refinenet.windows: = 2", "tables.window: 8: refinenet.windows: unknown key"),
+        ("metrics: [*fid_50k, *parameters]", "metrics: []", "tables.sizes.metrics = []: "),
+        ("title: Sizes", "title: [", "not YAML: "),
+    ],
+)  # fmt: skip
+def test_a_mistake_ends_in_a_line_that_names_the_table_and_the_key(
+    right: str, wrong: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    text, path = PATH.read_text(encoding="utf-8"), tmp_path / "tables.yaml"
+    assert right in text
+    path.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    monkeypatch.setattr(cli, "read_tables", functools.partial(read_tables, path))
+    assert cli.main(["list"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    assert sum(message in line for line in lines) == 1
+
+
+def test_the_table_of_the_documentation_can_be_added(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "tables.yaml").write_text(PATH.read_text(encoding="utf-8") + "\n" + example, encoding="utf-8")
+    added = [*read_tables(tmp_path / "tables.yaml").values()][-1]
+    rows = plan(added, ROOT, DEMO, 1).rows
+    assert [row.experiments[0].params.refinenet.layers for row in rows] == [2, 2, 4]
+    assert len({row.experiments[0].identity for row in rows}) == 3
+
+
+def test_a_file_that_is_empty_or_missing_ends_in_a_line_too(tmp_path: Path) -> None:
+    with pytest.raises(TablesError, match="no such file"):
+        read_tables(tmp_path / "tables.yaml")
+    (tmp_path / "tables.yaml").write_text("")
+    with pytest.raises(TablesError, match="must be a section with keys"):
+        read_tables(tmp_path / "tables.yaml")

@@ -12,7 +12,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from ablations.plan import Plan, plan
-from ablations.tables import TABLES
+from ablations.tables import read_tables
 from d2it.params.sections import Params
 from tests.ablations.handmade import HandMade
 from tests.tracking.server import Server, free_port
@@ -27,8 +27,7 @@ class Windows:
 
     def __init__(self, folder: Path) -> None:
         made, self.folder = HandMade(folder), folder
-        table = next(table for table in TABLES if table.name == "window")
-        self.plan: Plan = plan(table, folder, "demo", 1)
+        self.plan: Plan = plan(read_tables()["window"], folder, "demo", 1)
         self.experiments = {row.label: row.experiments[0] for row in self.plan.rows if row.label in SHOWN}
         for label, experiment in self.experiments.items():
             made.add(experiment, {"fid.random_frechet_distance": DISTANCES[label], "train_dvae.psnr": 23.2})
