@@ -58,11 +58,9 @@ class Resources(_Strict):
     cpus_per_task: int = Field(1, ge=1, description="CPU cores per rank")
     mem_gb: float = Field(8, gt=0, description="memory per node, GiB")
     signal_delay_s: int = Field(
-        120,
-        ge=1,
-        le=65535,
+        120, ge=1, le=65535,
         description="seconds before the time limit at which the job saves and goes back to the queue",
-    )
+    )  # fmt: skip
     time: Annotated[int, BeforeValidator(_minutes)] = Field(
         60, ge=1, validate_default=True, description="limit of one run of the job: minutes, or H:MM:SS"
     )

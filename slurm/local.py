@@ -32,7 +32,7 @@ def ranks_requested() -> int:
     return int(asked)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LocalJob:
     """A job whose ranks are processes of this machine: children of this one, or of another launcher."""
 
@@ -110,21 +110,17 @@ def submit(entry: Entry, resources: Resources) -> LocalJob:
     for rank in range(size):
         with files.log(job_id, rank).open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "slurm.worker", str(files.folder), str(files.logs)],
-                cwd=entry.tree,
-                env=os.environ | _environment(job_id, rank, size),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+                [sys.executable, "-u", "-m", "slurm.worker", str(files.folder), str(files.logs)], cwd=entry.tree,
+                env=os.environ | _environment(job_id, rank, size), stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
         ranks.append((process.pid, psutil.Process(process.pid).create_time()))
-    return LocalJob(job_id, files, ranks)
+    return LocalJob(id=job_id, files=files, ranks=ranks)
 
 
 def attach(entry: Entry, record: dict[str, Any]) -> LocalJob:
     """The job that another launcher has started, from its record."""
-    return LocalJob(record["id"], entry.files, [(pid, began) for pid, began in record["ranks"]])
+    return LocalJob(id=record["id"], files=entry.files, ranks=[(pid, began) for pid, began in record["ranks"]])
 
 
 def _environment(job_id: str, rank: int, size: int) -> dict[str, str]:

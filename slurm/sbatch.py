@@ -28,7 +28,7 @@ _ALIVE = (*_WAITING, "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "STAGE_OUT
 _SETUP = ('export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SlurmJob:
     """A job in SLURM's queue."""
 
@@ -150,19 +150,19 @@ def submit(entry: Entry, resources: Resources) -> SlurmJob:
             job_id = executor.start()
         except submitit.core.utils.FailedJobError as error:
             raise StageError(f"{entry.stage}: sbatch: {_reason(error)}") from None
-    return SlurmJob(job_id, entry.root, files, _since=time.time())
+    return SlurmJob(id=job_id, root=entry.root, files=files, _since=time.time())
 
 
 def attach(entry: Entry, record: dict[str, Any]) -> SlurmJob:
     """The job that another launcher has submitted, from its record."""
-    return SlurmJob(record["id"], entry.root, entry.files)
+    return SlurmJob(id=record["id"], root=entry.root, files=entry.files)
 
 
 def find_lost(entry: Entry) -> SlurmJob | None:
     """The job of a launcher that was killed between sbatch and recording its id: it works in the entry's tree."""
     for job_id, job in (ask().jobs or {}).items():
         if job.folder == str(entry.tree) and job.state in _ALIVE:
-            return SlurmJob(job_id, entry.root, entry.files)
+            return SlurmJob(id=job_id, root=entry.root, files=entry.files)
     return None
 
 

@@ -103,12 +103,9 @@ def main(stage: Stage) -> dict[str, float]:
     shares = precision_recall(reference.features, drawn.features, fid.neighbours)
     numbers = (
         frechet_distance(reference.pool, drawn.pool.gaussian()),
-        frechet_distance(reference.spatial, drawn.spatial.gaussian()),
-        drawn.inception_score.score(),
-        shares.precision,
-        shares.recall,
-        frechet_distance(originals, reconstructed.pool.gaussian()),
-    )
+        frechet_distance(reference.spatial, drawn.spatial.gaussian()), drawn.inception_score.score(),
+        shares.precision, shares.recall, frechet_distance(originals, reconstructed.pool.gaussian()),
+    )  # fmt: skip
     return dict(zip(NAMES[fid.extractor], numbers, strict=True))
 
 
@@ -164,15 +161,12 @@ def reference_key(fid: FIDParams, prepare: Path) -> str:
     """Names all that the reference statistics depend on, batches included, whose size changes the rounding."""
     data = read_description(prepare)
     parts = {
-        "version": FEATURES_VERSION,
-        "extractor": fid.extractor,
+        "version": FEATURES_VERSION, "extractor": fid.extractor,
         "weights": INCEPTION.sha256 if fid.extractor == "inception" else f"seed {RANDOM_SEED}",
-        "data": data.fingerprint,
-        "reference": fid.reference,
+        "data": data.fingerprint, "reference": fid.reference,
         "images": data.train if fid.reference == "train" else data.validation,
-        "neighbour_images": fid.neighbour_images,
-        "batch_size": fid.batch_size,
-    }
+        "neighbour_images": fid.neighbour_images, "batch_size": fid.batch_size,
+    }  # fmt: skip
     return json.dumps(parts)
 
 

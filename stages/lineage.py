@@ -86,9 +86,6 @@ def _named(config: Facts, keys: Mapping[str, str]) -> Facts:
 
 
 _FACTS: dict[str, Callable[[Path], Facts]] = {
-    "prepare": _of_data,
-    "train_dvae": _of_dvae,
-    "encode_latents": _of_latents,
-    "train_grain": _of_grain_transformer,
+    "prepare": _of_data, "train_dvae": _of_dvae, "encode_latents": _of_latents, "train_grain": _of_grain_transformer,
     "train_content": _of_content_transformer,
-}
+}  # fmt: skip

@@ -60,13 +60,10 @@ def main(stage: Stage) -> dict[str, float]:
     )  # fmt: skip
     write_description(out, description)
     numbers = {
-        "train_images": float(len(source.train)),
-        "validation_images": float(len(source.validation)),
-        "classes": float(len(source.classes)),
-        "enlarged_images": float(written.enlarged),
-        "mean_entropy": float(quantiles.mean()),
-        "median_entropy": float(np.median(quantiles)),
-    }
+        "train_images": float(len(source.train)), "validation_images": float(len(source.validation)),
+        "classes": float(len(source.classes)), "enlarged_images": float(written.enlarged),
+        "mean_entropy": float(quantiles.mean()), "median_entropy": float(np.median(quantiles)),
+    }  # fmt: skip
     stage.report(0, numbers, shown)
     return numbers
 

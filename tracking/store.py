@@ -171,12 +171,9 @@ class Store:
             self.client.set_tag(unfinished.info.run_id, "d2it.journal", journal.name)
             return unfinished
         tags = {
-            "mlflow.parentRunId": parent_id,
-            "d2it.parent": identity,
-            "d2it.stage": stage,
-            "d2it.key": key,
+            "mlflow.parentRunId": parent_id, "d2it.parent": identity, "d2it.stage": stage, "d2it.key": key,
             "d2it.journal": journal.name,
-        }
+        }  # fmt: skip
         return self.client.create_run(
             self.experiment_id, start_time=header["time"], run_name=stage, tags=header["parent"]["tags"] | tags
         )

@@ -51,11 +51,8 @@ class View:
         }  # fmt: skip
         bars: list[dict[str, Any]] = [{"type": "BAR", "metricKey": name, "displayName": name} for name in self.plotted]
         common: dict[str, Any] = {
-            "metricSectionId": SECTION["uuid"],
-            "runsCountToCompare": 100,
-            "deleted": False,
-            "isGenerated": False,
-        }
+            "metricSectionId": SECTION["uuid"], "runsCountToCompare": 100, "deleted": False, "isGenerated": False,
+        }  # fmt: skip
         return [common | chart | {"uuid": f"d2it-{n}"} for n, chart in enumerate([parallel, *bars])]
 
     def address(self, server: str, experiment_id: str) -> str:

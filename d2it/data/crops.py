@@ -14,15 +14,9 @@ from PIL import Image
 from d2it.data.imageset import DataError, ImageSet, Square
 
 PHOTOS = (
-    "astronaut.png",
-    "chelsea.png",
-    "coffee.png",
-    "hubble_deep_field.jpg",
-    "ihc.png",
-    "motorcycle_left.png",
-    "retina.jpg",
-    "rocket.jpg",
-)
+    "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png",
+    "retina.jpg", "rocket.jpg",
+)  # fmt: skip
 CLASSES = [Path(name).stem for name in PHOTOS]
 
 

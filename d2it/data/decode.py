@@ -15,14 +15,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; files are listed 
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26  # of an image that is resized; Pillow refuses files of twice as many
 
 _UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}
+}  # fmt: skip
 
 
 def decode(file: bytes, size: int) -> Square:

@@ -10,17 +10,14 @@ def compare_maps(sampled: NDArray[np.uint8], real: NDArray[np.uint8], grains: in
     apart = np.abs(fine_frequency(sampled, grains) - fine_frequency(real, grains))
     patterns = [pattern_frequencies(maps, grains) for maps in (sampled, real)]
     return {
-        "fine_ratio": float(ratios[0].mean()),
-        "fine_ratio_real": float(ratios[1].mean()),
-        "fine_ratio_spread": float(ratios[0].std()),
-        "fine_ratio_spread_real": float(ratios[1].std()),
-        "neighbour_agreement": neighbour_agreement(sampled),
-        "neighbour_agreement_real": neighbour_agreement(real),
+        "fine_ratio": float(ratios[0].mean()), "fine_ratio_real": float(ratios[1].mean()),
+        "fine_ratio_spread": float(ratios[0].std()), "fine_ratio_spread_real": float(ratios[1].std()),
+        "neighbour_agreement": neighbour_agreement(sampled), "neighbour_agreement_real": neighbour_agreement(real),
         "position_frequency_difference": float(apart.mean()),
         "position_frequency_difference_largest": float(apart.max()),
         "fine_ratio_difference": float(abs(ratios[0].mean() - ratios[1].mean())),
         "pattern_total_variation": float(0.5 * np.abs(patterns[0] - patterns[1]).sum()),
-    }
+    }  # fmt: skip
 
 
 def fine_frequency(maps: NDArray[np.uint8], grains: int) -> NDArray[np.float64]:

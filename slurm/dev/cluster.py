@@ -190,12 +190,9 @@ class DevCluster:
 
 
 _MUNGE_FILES = {
-    "key-file": "munge.key",
-    "socket": "munge",
-    "pid-file": "munged.pid",
-    "log-file": "munged.log",
+    "key-file": "munge.key", "socket": "munge", "pid-file": "munged.pid", "log-file": "munged.log",
     "seed-file": "munge.seed",
-}
+}  # fmt: skip
 
 
 def with_lines(text: str, lines: Sequence[str]) -> str:

@@ -49,11 +49,9 @@ def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
     gpus = min(1, resources.gpus_per_node)
     with order_folder(root, gpus=gpus, elsewhere=True) as folder:
         script = _SCRIPT.format(
-            folder=shlex.quote(str(folder)),
-            setup="\n".join(resources.setup),
-            workspace=shlex.quote(str(Path.cwd())),
+            folder=shlex.quote(str(folder)), setup="\n".join(resources.setup), workspace=shlex.quote(str(Path.cwd())),
             python=shlex.quote(sys.executable),
-        )
+        )  # fmt: skip
         try:
             done = subprocess.run(
                 ["sbatch", *_options(resources, gpus)],
@@ -79,13 +77,10 @@ def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
 def _options(resources: Resources, gpus: int) -> list[str]:
     """As the stage's job, but one rank and five minutes."""
     values: dict[str, str | int | bool | None] = {
-        "partition": resources.partition,
-        "account": resources.account,
-        "qos": resources.qos,
-        "constraint": resources.constraint,
-        "gpus-per-node": gpus or None,
+        "partition": resources.partition, "account": resources.account, "qos": resources.qos,
+        "constraint": resources.constraint, "gpus-per-node": gpus or None,
         "mem": f"{int(1024 * min(resources.mem_gb, 4))}M",
-    }
+    }  # fmt: skip
     values |= {name.replace("_", "-"): value for name, value in resources.sbatch.items()}
     given = [f"--{name}" if value is True else f"--{name}={value}" for name, value in values.items() if value]
     fixed = ["--job-name=d2it-doctor", "--time=5", "--nodes=1", "--ntasks=1", "--no-requeue", "--chdir=/"]
