@@ -96,12 +96,14 @@ def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
         ParamsError: the preset is wrong.
     """
     count = seeds or min(table.seeds, 2 if preset == DEMO else table.seeds)
-    rows = [_row(table, setting, root, preset, count) for setting in table.settings_of(preset)]
+    rows = []
+    for setting in table.settings_of(preset):
+        base = load_preset(root, preset or setting.preset or table.preset)
+        rows.append(_row(table, setting, base, seeds=count, code=code_hash(root)))
     return Plan(table, preset, count, tuple(rows))
 
 
-def _row(table: Table, setting: Setting, root: Path, preset: str, seeds: int) -> TableRow:
-    base = load_preset(root, preset or setting.preset or table.preset)
+def _row(table: Table, setting: Setting, base: Params, *, seeds: int, code: str) -> TableRow:
     try:
         params = _changed(base, setting)
     except ParamsError as error:
@@ -112,7 +114,7 @@ def _row(table: Table, setting: Setting, root: Path, preset: str, seeds: int) ->
     experiments = []
     for seed in range(seeds):
         seeded = params.model_copy(update={"seed": seed})
-        experiments.append(Experiment(f"{name}-seed{seed}-{params_hash(seeded)}-{code_hash(root)}", seed, seeded))
+        experiments.append(Experiment(f"{name}-seed{seed}-{params_hash(seeded)}-{code}", seed, seeded))
     return TableRow(setting, label, tuple(experiments))
 
 

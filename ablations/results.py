@@ -17,7 +17,7 @@ from dvc.exceptions import DvcException
 from numpy.typing import NDArray
 
 from ablations.experiments import State, Task, known
-from ablations.plan import Experiment, params_of
+from ablations.plan import Experiment, identity_of, params_of
 from stages.stage import NAMES
 
 Curve = list[tuple[float, float]]  # images seen, value
@@ -70,7 +70,11 @@ class Result:
     name: str  # the name it bears in DVC, maybe that of another table
     state: State
     outputs: Outputs | None = None
-    other_code: bool = False  # made by code that has changed since
+
+    @property
+    def other_code(self) -> bool:
+        """Whether it was made by code that has changed since."""
+        return self.state == "done" and identity_of(self.name) != self.experiment.identity
 
 
 class Results:
@@ -90,8 +94,7 @@ class Results:
         older = self._by_params.get(params_of(experiment.name))
         by_older_code: tuple[str, State] = (older, "done") if older else (experiment.name, "missing")
         name, state = self._known.get(experiment.identity, by_older_code)
-        outputs = Outputs(self._root, self._done[name]) if state == "done" else None
-        return Result(experiment, name, state, outputs, state == "done" and experiment.identity not in self._known)
+        return Result(experiment, name, state, Outputs(self._root, self._done[name]) if state == "done" else None)
 
 
 def _first(file: IO[bytes], count: int) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """The paper's tables, which tables.yaml holds: read, checked, and what their formulas and labels mean in a preset.
 
-A table of your own is one more entry under `tables` in that file; `run` and `report` know it by its key.
+For a table of your own add one to that file, under a name of its own in `tables`, with the keys of `Table`, `Metric`
+and `Setting` below. `python -m ablations run` and `report` then know it by its name.
 """
 
 import re

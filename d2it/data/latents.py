@@ -1,8 +1,7 @@
 """Encoded photos at rest: moments of the posterior, grain maps and labels, plain and mirrored."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,11 +44,9 @@ class LatentWriter:
     def __enter__(self) -> "LatentWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         for writer in (self._moments, self._grain_maps, self._labels):
-            writer.__exit__(kind, error, trace)
+            writer.__exit__(*raised)
 
 
 class Latents:

@@ -1,7 +1,5 @@
 """Diffusion of multi-grained latents: the Dynamic Content Transformer's loss, weighted by codes (paper section 3.2)."""
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -11,22 +9,12 @@ from d2it.diffusion.loss import DiffusionLoss, diffusion_loss
 from d2it.diffusion.noise import multi_grained_noise
 from d2it.diffusion.schedule import Schedule, add_noise
 from d2it.grain.codes import code_weight
-
-
-class ContentModel(Protocol):
-    """Noise (or v) and variance, (B, 2C, h, w), given z_t."""
-
-    copies: list[int]
-
-    @property
-    def no_class(self) -> int: ...
-
-    def __call__(self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor) -> Tensor: ...
+from d2it.transformer.content import DynamicContentTransformer
 
 
 def content_loss(
-    schedule: Schedule, model: ContentModel, *, z_0: Tensor, grain_map: Tensor, labels: Tensor, index: Tensor,
-    noise: Tensor, objective: str = "epsilon", weighting: str = "code",
+    schedule: Schedule, model: DynamicContentTransformer, *, z_0: Tensor, grain_map: Tensor, labels: Tensor,
+    index: Tensor, noise: Tensor, objective: str = "epsilon", weighting: str = "code",
 ) -> DiffusionLoss:  # fmt: skip
     """The multi-grained loss: the hybrid loss of a DiT as a mean over an image's codes.
 
@@ -53,7 +41,8 @@ def content_loss(
 
 
 def draw_content_loss(
-    schedule: Schedule, model: ContentModel, batch: LatentBatch, generator: torch.Generator, *, scale: float,
+    schedule: Schedule, model: DynamicContentTransformer, batch: LatentBatch, generator: torch.Generator,
+    *, scale: float,
     label_dropout: float = 0.1, objective: str = "epsilon", weighting: str = "code",
 ) -> DiffusionLoss:  # fmt: skip
     """`content_loss` of a batch of encoded photos at random: posterior, timesteps, noise and hidden labels are drawn.

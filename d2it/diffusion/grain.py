@@ -3,8 +3,6 @@
 Our reading of the paper; see transformer/grain.py.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,19 +15,14 @@ from d2it.diffusion.schedule import Schedule, add_noise, at
 from d2it.transformer.grain import DynamicGrainTransformer, map_to_values
 
 
-class GrainModel(Protocol):
-    """Logits (B, k, h, w) of the clean map, given a noisy one."""
-
-    grains: int
-
-    @property
-    def no_class(self) -> int: ...
-
-    def __call__(self, noisy_map: Tensor, t: Tensor, labels: Tensor) -> Tensor: ...
-
-
 def grain_loss(
-    schedule: Schedule, model: GrainModel, *, grain_map: Tensor, labels: Tensor, index: Tensor, noise: Tensor
+    schedule: Schedule,
+    model: DynamicGrainTransformer,
+    *,
+    grain_map: Tensor,
+    labels: Tensor,
+    index: Tensor,
+    noise: Tensor,
 ) -> Tensor:
     """Cross entropy of the clean maps (B, h, w) at index (B,), noise (B, 1, h, w): (B,), nats per region."""
     noisy = add_noise(schedule, map_to_values(grain_map, model.grains), noise, index)
@@ -38,8 +31,8 @@ def grain_loss(
 
 
 def draw_grain_loss(
-    schedule: Schedule, model: GrainModel, grain_map: Tensor, labels: Tensor, *, generator: torch.Generator,
-    label_dropout: float = 0.1,
+    schedule: Schedule, model: DynamicGrainTransformer, grain_map: Tensor, labels: Tensor, *,
+    generator: torch.Generator, label_dropout: float = 0.1,
 ) -> Tensor:  # fmt: skip
     """`grain_loss` at random: timesteps, noise and hidden labels are drawn from a generator on the maps' device."""
     B, h, w = grain_map.shape

@@ -45,16 +45,10 @@ class DynamicVAE(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        channels: int = 128,
-        multipliers: Sequence[int] = (1, 2, 4, 4),
-        res_blocks: int = 2,
-        latent_channels: int = 4,
-        regularizer: Literal["kl", "vq"] = "kl",
-        codebook_size: int = 1024,
+        self, *, channels: int = 128, multipliers: Sequence[int] = (1, 2, 4, 4), res_blocks: int = 2,
+        latent_channels: int = 4, regularizer: Literal["kl", "vq"] = "kl", codebook_size: int = 1024,
         factors: Sequence[int] = (8, 16),
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Args:
         channels: at full resolution; a multiple of 32, or 8 or 16.
         multipliers: of the channels, by level; one level more than the smallest factor has halvings.

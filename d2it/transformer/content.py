@@ -94,22 +94,12 @@ class DynamicContentTransformer(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        layers: int = 10,
-        width: int = 768,
-        heads: int = 12,
-        refinenet_layers: int = 2,
-        window: int | Literal["full"] = 16,
-        tokens: Literal["fine", "all"] = "fine",
-        position: Literal["learnable", "fixed"] = "learnable",
-        factors: Sequence[int] = (8, 16),
-        latent_grid: int = 32,
-        latent_channels: int = 4,
-        classes: int = 1000,
-        dropout: float = 0.0,
+        self, *, layers: int = 10, width: int = 768, heads: int = 12, refinenet_layers: int = 2,
+        window: int | Literal["full"] = 16, tokens: Literal["fine", "all"] = "fine",
+        position: Literal["learnable", "fixed"] = "learnable", factors: Sequence[int] = (8, 16),
+        latent_grid: int = 32, latent_channels: int = 4, classes: int = 1000, dropout: float = 0.0,
         activation_checkpointing: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Args:
         layers: adaLN-Zero blocks of the backbone.
         width: channels of a token, C.

@@ -22,17 +22,9 @@ class DynamicGrainTransformer(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        layers: int = 12,
-        width: int = 384,
-        heads: int = 6,
-        grains: int = 2,
-        region_grid: int = 16,
-        classes: int = 1000,
-        dropout: float = 0.0,
-        activation_checkpointing: bool = False,
-    ) -> None:
+        self, *, layers: int = 12, width: int = 384, heads: int = 6, grains: int = 2, region_grid: int = 16,
+        classes: int = 1000, dropout: float = 0.0, activation_checkpointing: bool = False,
+    ) -> None:  # fmt: skip
         """Args:
         layers: adaLN-Zero blocks.
         width: channels of a token, C.

@@ -248,7 +248,7 @@ def test_other_params_are_another_job(repository: Repository) -> None:
 
 def test_what_is_edited_while_a_job_waits_changes_nothing_for_it(repository: Repository) -> None:
     repository.stage_is(
-        "wait_for('go')\nfrom d2it.params import load_params\nfrom pipeline.dag import definition\n"
+        "wait_for('go')\nfrom d2it.params.load import load_params\nfrom pipeline.dag import definition\n"
         "import d2it.seeds\nread = [load_params().seed, definition('prepare').cmd, 'edited' in dir(d2it.seeds), "
         "pathlib.Path('outputs/prepare/data').read_text()]\n(out / 'weights').write_text(repr(read))"
     )
