@@ -14,7 +14,7 @@ from slurm.dev.cluster import DAEMONS, DevCluster, missing_programs, with_lines
 from tests.slurm.conftest import Cluster, start_cluster
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 40.0
+LIMIT = 120.0
 needs_slurm = pytest.mark.slurm
 
 
