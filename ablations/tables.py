@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from d2it.errors import UserError
 from d2it.params.errors import error_lines
-from d2it.params.sections import Params, PositiveInt
-from d2it.yaml import YAMLError, read_yaml
+from d2it.params.sections import Params, PositiveInt, Section
+from d2it.yaml import read_yaml_file
 
 DEMO = "demo"  # the preset for which a table may have settings of its own: two cores, two seeds, 45 minutes per table
 PATH = Path(__file__).with_name("tables.yaml")
@@ -25,11 +25,7 @@ class TablesError(UserError):
     """tables.yaml cannot be used; the message has one line for each mistake."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Metric(_Strict):
+class Metric(Section):
     """A number that experiments are compared by."""
 
     name: str
@@ -40,7 +36,7 @@ class Metric(_Strict):
     unit: float = 1.0  # that the table counts it in: 1e6 where metrics.json holds a count and the table millions
 
 
-class Setting(_Strict):
+class Setting(Section):
     """A row."""
 
     label: str  # may name params, as in '{content_transformer.layers}+{refinenet.layers}'
@@ -51,7 +47,7 @@ class Setting(_Strict):
     series: str = ""  # its line in a figure
 
 
-class Table(_Strict):
+class Table(Section):
     """A table or a figure."""
 
     name: str = ""  # its key in the file
@@ -70,7 +66,7 @@ class Table(_Strict):
         return self.demo if preset == DEMO and self.demo else self.settings
 
 
-class _File(_Strict):
+class _File(Section):
     shared: Any = None  # values that have a name, for use in tables
     tables: dict[str, Table]
 
@@ -82,11 +78,7 @@ def read_tables(path: Path = PATH) -> dict[str, Table]:
         TablesError: the file is missing, not YAML, or wrong; one line names the table and the key of each mistake.
     """
     try:
-        file = _File.model_validate(read_yaml(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise TablesError(f"{path}: no such file") from None
-    except YAMLError as error:
-        raise TablesError(f"{path}: not YAML: {error}") from None
+        file = _File.model_validate(read_yaml_file(path, TablesError))
     except ValidationError as error:
         raise TablesError("\n".join(f"{path}: {line}" for line in error_lines(_File, error.errors()))) from None
     mistakes = [f"{path}: tables.{name}: {line}" for name, table in file.tables.items() for line in _mistakes(table)]

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import arguments, in_turn, pick_device, show
+from benchmarks.timing import arguments, in_turn, show
 from d2it.counting import example_maps
+from d2it.device import pick_device
 from d2it.transformer.baseline import CHANNELS, CLASSES, GRID, plain_dit
 from d2it.transformer.content import SIZES, DynamicContentTransformer
 

@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import arguments, in_turn, pick_device, show, timed
+from benchmarks.timing import arguments, in_turn, show, timed
 from d2it.counting import META, content_pass, example_maps, multiply_adds
+from d2it.device import pick_device
 from d2it.transformer.baseline import CHANNELS, CLASSES, GRID, plain_dit
 from d2it.transformer.content import SIZES, DynamicContentTransformer
 from d2it.transformer.dit import AdaLNZeroBlock, DiT

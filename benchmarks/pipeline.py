@@ -25,10 +25,11 @@ from torch import nn
 
 from benchmarks.content_training import CLASSES, ContentTraining, NoCheckpoints, with_content, write_latents
 from benchmarks.inside import Inside
-from benchmarks.timing import arguments, pick_device, show
+from benchmarks.timing import arguments, show
 from d2it.data.description import DataDescription, write_description
 from d2it.data.latents import Latents
 from d2it.data.shards import ShardWriter
+from d2it.device import pick_device
 from d2it.diffusion.generate import ImageGenerator
 from d2it.diffusion.noise import ImageStreams
 from d2it.dvae.encoder import HierarchicalEncoder

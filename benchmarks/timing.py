@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import statistics
 import sys
 import time
@@ -31,16 +30,6 @@ def timed(run: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
-
-
-def pick_device() -> torch.device:
-    """As stages/entry.py picks it; not imported from there, so that a machine without MLflow will do."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    return torch.device("cuda")
 
 
 def arguments(about: str, rounds: int = 5, sizes: Sequence[str] = ()) -> argparse.Namespace:

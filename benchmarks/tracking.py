@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import arguments, pick_device, show
+from benchmarks.timing import arguments, show
+from d2it.device import pick_device
 from d2it.diffusion.content import content_loss
 from d2it.diffusion.schedule import linear_schedule
 from d2it.params.architecture import content_arguments

@@ -108,12 +108,12 @@ def main() -> int:
     folder, code = parser.parse_args().folder, 0
     for weights in (INCEPTION, VGG16):
         print(f"{weights.name}\n  {weights.url}\n  sha256 {weights.sha256}")
-        if folder is not None:
-            try:
+        try:
+            if folder:
                 print(f"  checked: {locate(weights, folder)}")
-            except WeightsError as error:
-                print(f"  {error}")
-                code = 1
+        except WeightsError as error:
+            print(f"  {error}")
+            code = 1
     return code
 
 

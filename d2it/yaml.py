@@ -1,9 +1,12 @@
 """YAML 1.2, as DVC reads and writes it: 1e-4 is a number, and 4:00:00 is a text."""
 
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError as _RuamelError
+
+from d2it.errors import UserError
 
 
 class YAMLError(ValueError):
@@ -20,3 +23,17 @@ def read_yaml(text: str) -> Any:
         return YAML(typ="safe").load(text)
     except _RuamelError as error:
         raise YAMLError(" ".join(str(error).split())) from None
+
+
+def read_yaml_file(path: Path, error: type[UserError], remedy: str = "") -> Any:
+    """`read_yaml` of a file.
+
+    Raises:
+        UserError: of the kind `error`: the file is missing, which `remedy` follows, or is not YAML.
+    """
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file{remedy}") from None
+    except YAMLError as reason:
+        raise error(f"{path}: not YAML: {reason}") from None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from d2it.yaml import YAMLError, read_yaml
+from d2it.yaml import read_yaml_file
 from pipeline.errors import StageError
 
 
@@ -25,13 +25,9 @@ def definitions(path: Path = Path("dvc.yaml")) -> dict[str, Definition]:
     Raises:
         StageError: the file is missing, is not YAML, or has a form that this project does not use.
     """
+    content = read_yaml_file(path, StageError, "; run from the repository's root")
     try:
-        stages = read_yaml(path.read_text(encoding="utf-8"))["stages"]
-        return {name: _definition(entry) for name, entry in stages.items()}
-    except FileNotFoundError:
-        raise StageError(f"{path}: no such file; run from the repository's root") from None
-    except YAMLError as error:
-        raise StageError(f"{path}: not YAML: {error}") from None
+        return {name: _definition(entry) for name, entry in content["stages"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StageError(f"{path}: stages need cmd, params, deps and outs as plain lists: {error!r}") from None
 

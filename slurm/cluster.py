@@ -9,18 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from d2it.yaml import YAMLError, read_yaml
+from d2it.params.sections import Section
+from d2it.yaml import read_yaml_file
 from pipeline.errors import StageError
 
 WORK_SECONDS = 60  # that a time limit must leave before the signal: a job that only starts and saves burns its requeues
@@ -40,37 +32,22 @@ def _minutes(value: Any) -> Any:
     return 60 * hours + minutes + (seconds > 0)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Resources(_Strict):
+class Resources(Section):
     """What one stage asks for."""
 
-    partition: str | None = Field(None, description="SLURM partition; the cluster's own default if null")
-    nodes: int = Field(1, ge=1, description="nodes")
-    gpus_per_node: int = Field(
-        0, ge=0, description="GPUs per node; for GPUs of one type add sbatch: {gpus_per_node: a100:4}"
-    )
-    tasks_per_node: int = Field(
-        1, ge=1, description="ranks per node, processes that share the stage's work; if null one per GPU, at least one"
-    )
-    cpus_per_task: int = Field(1, ge=1, description="CPU cores per rank")
-    mem_gb: float = Field(8, gt=0, description="memory per node, GiB")
-    signal_delay_s: int = Field(
-        120, ge=1, le=65535,
-        description="seconds before the time limit at which the job saves and goes back to the queue",
-    )  # fmt: skip
-    time: Annotated[int, BeforeValidator(_minutes)] = Field(
-        60, ge=1, validate_default=True, description="limit of one run of the job: minutes, or H:MM:SS"
-    )
-    account: str | None = Field(None, description="SLURM account")
-    qos: str | None = Field(None, description="SLURM quality of service")
-    constraint: str | None = Field(None, description="node features, as sbatch writes them, such as 'a100|h100'")
-    setup: list[str] = Field([], description="shell lines before the stage, such as 'module load cuda'")
-    sbatch: dict[str, str | int | bool] = Field(
-        {}, description="any other sbatch parameter, such as {reservation: mine}"
-    )
+    partition: str | None = None  # SLURM's; the cluster's own default if null
+    nodes: int = Field(1, ge=1)
+    gpus_per_node: int = Field(0, ge=0)  # for GPUs of one type add sbatch: {gpus_per_node: a100:4}
+    tasks_per_node: int = Field(1, ge=1)  # ranks, which share the stage's work; if null one per GPU, at least one
+    cpus_per_task: int = Field(1, ge=1)  # CPU cores per rank
+    mem_gb: float = Field(8, gt=0)  # memory per node, GiB
+    signal_delay_s: int = Field(120, ge=1, le=65535)  # before the time limit: the job saves, and goes back to the queue
+    time: Annotated[int, BeforeValidator(_minutes)] = Field(60, ge=1, validate_default=True)  # limit of one run
+    account: str | None = None
+    qos: str | None = None  # quality of service
+    constraint: str | None = None  # node features, as sbatch writes them, such as 'a100|h100'
+    setup: list[str] = []  # shell lines before the stage, such as 'module load cuda'
+    sbatch: dict[str, str | int | bool] = {}  # any other parameter of sbatch, such as {reservation: mine}
 
     @property
     def world_size(self) -> int:
@@ -112,7 +89,7 @@ class Resources(_Strict):
         return value
 
 
-class _Layer(_Strict):
+class _Layer(Section):
     defaults: dict[str, Any] = {}
     stages: dict[str, dict[str, Any]] = {}
 
@@ -151,13 +128,7 @@ def load_resources(path: Path, stages: Collection[str], profile: str | None = No
 
 def _read(path: Path) -> _File:
     try:
-        values = read_yaml(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise StageError(f"{path}: no such file") from None
-    except YAMLError as error:
-        raise StageError(f"{path}: not YAML: {error}") from None
-    try:
-        return _File.model_validate(values)
+        return _File.model_validate(read_yaml_file(path, StageError) or {})
     except ValidationError as error:
         lines = [
             f"{path}: {'.'.join(map(str, one['loc'])) or 'the file'}"

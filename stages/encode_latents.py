@@ -6,7 +6,7 @@ import torch
 from d2it.data.arrays import Arrays
 from d2it.data.latents import LatentWriter, stack_moments
 from d2it.data.photos import Photos
-from d2it.dvae.model import DynamicVAE, about, load_dvae
+from d2it.dvae.model import about, load_dvae
 from d2it.grain.thresholds import grain_maps, grain_shares
 from d2it.progress import Progress
 from d2it.ranks.in_order import in_order
@@ -37,9 +37,10 @@ def main(stage: Stage) -> dict[str, float]:
     encoded = in_order(stage.ranks, range(0, photos.rows, BATCH), encode)
     if not stage.main_rank:
         return {}
-    counts = np.zeros(len(model.copies))
+    counts, side = np.zeros(len(model.copies)), photos.region_grid
+    sizes = {"latent_channels": model.latent_channels, "latent_grid": side * model.copies[0], "region_grid": side}
     with (
-        LatentWriter(stage.out / "train", rows=photos.rows, **_sizes(model, photos)) as writer,
+        LatentWriter(stage.out / "train", rows=photos.rows, **sizes) as writer,
         Progress(photos.rows, "encode_latents") as progress,
     ):
         for moments, maps, labels in encoded:
@@ -50,8 +51,3 @@ def main(stage: Stage) -> dict[str, float]:
     origin = {"dvae": identity(stage.outputs / "train_dvae"), "grain_shares": shares}
     write_config(stage.out / "train", describe(model) | about(model) | origin)
     return {f"share_of_grain_{g + 1}": share for g, share in enumerate(shares)} | {"fine_ratio": shares[-1]}
-
-
-def _sizes(model: DynamicVAE, photos: Photos) -> dict[str, int]:
-    side = photos.region_grid
-    return {"latent_channels": model.latent_channels, "latent_grid": side * model.copies[0], "region_grid": side}

@@ -3,15 +3,14 @@
 import importlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from d2it.device import pick_device
 from d2it.files import write_text
 from d2it.params.load import load_params
 from d2it.ranks.ranks import Ranks
@@ -90,20 +89,6 @@ def clear(folder: Path, keep: Iterable[str]) -> None:
             path.unlink()
         elif not any(path.iterdir()):
             path.rmdir()
-
-
-def pick_device() -> torch.device:
-    """The GPU, if there is one, else the CPU; with deterministic kernels.
-
-    On a CPU too: several threads sum the gradient of an index into the packed tokens in any order.
-    """
-    # "warn": a few kernels have no such form. use_deterministic_algorithms would import torch.compile's stack, seconds.
-    torch.set_deterministic_debug_mode("warn")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # only costs time
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    return torch.device("cuda", torch.cuda.current_device())  # slurm/worker.py gives each rank its own
 
 
 def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:

@@ -41,14 +41,10 @@ FEATURES_VERSION = 2  # raise it when features change, so that no older referenc
 NAMES = {
     "inception": ("fid", "sfid", "inception_score", "precision", "recall", "rfid"),
     "random": (
-        "random_frechet_distance",
-        "random_spatial_frechet_distance",
-        "random_inception_score",
-        "random_precision",
-        "random_recall",
-        "random_reconstruction_frechet_distance",
+        "random_frechet_distance", "random_spatial_frechet_distance", "random_inception_score", "random_precision",
+        "random_recall", "random_reconstruction_frechet_distance",
     ),
-}
+}  # fmt: skip
 
 
 def main(stage: Stage) -> dict[str, float]:

@@ -51,17 +51,9 @@ def _read(folder: Path, facts: Callable[[Path], Facts]) -> Facts:
         raise SavedModelError(f"{folder}: {CONFIG} is not this stage's: {error}; run dvc repro") from None
 
 
-def _of_data(folder: Path) -> Facts:
-    return {DATA: read_description(folder).fingerprint}
-
-
 def _of_dvae(folder: Path) -> Facts:
     config = read_config(folder)
     return _named(config, DVAE) | {DATA: config["data"], ENCODER: identity(folder)}
-
-
-def _of_latents(folder: Path) -> Facts:
-    return _encoder(read_config(folder / "train"))
 
 
 def _of_grain_transformer(folder: Path) -> Facts:
@@ -86,6 +78,9 @@ def _named(config: Facts, keys: Mapping[str, str]) -> Facts:
 
 
 _FACTS: dict[str, Callable[[Path], Facts]] = {
-    "prepare": _of_data, "train_dvae": _of_dvae, "encode_latents": _of_latents, "train_grain": _of_grain_transformer,
+    "prepare": lambda folder: {DATA: read_description(folder).fingerprint},
+    "train_dvae": _of_dvae,
+    "encode_latents": lambda folder: _encoder(read_config(folder / "train")),
+    "train_grain": _of_grain_transformer,
     "train_content": _of_content_transformer,
-}  # fmt: skip
+}

@@ -42,12 +42,8 @@ class ParentRun:
         flat = {key: as_text(value) for key, value in flatten(params.model_dump(mode="json")).items()}
         text = json.dumps([name, baseline, flat], sort_keys=True)
         tags = {"dvc.experiment": name, "dvc.baseline": baseline, "git.commit": commit}
-        return cls(
-            identity=hashlib.sha256(text.encode()).hexdigest()[:32],
-            name=name,
-            params=flat,
-            tags={tag: value for tag, value in tags.items() if value},
-        )
+        known = {tag: value for tag, value in tags.items() if value}
+        return cls(identity=hashlib.sha256(text.encode()).hexdigest()[:32], name=name, params=flat, tags=known)
 
     def record(self) -> dict[str, Any]:
         """As a JSON object."""

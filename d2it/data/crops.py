@@ -3,7 +3,7 @@
 Training crops come from the first half of each photo along its longer side, validation crops from the second half.
 """
 
-import importlib.util
+import importlib.resources
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,13 +24,9 @@ def read_photos() -> list[NDArray[np.uint8]]:
     """The photos in the order of CLASSES, uint8 (H, W, 3) each.
 
     Raises:
-        DataError: scikit-image is not installed, or does not carry one of them.
+        DataError: the wheel does not carry one of them.
     """
-    package = importlib.util.find_spec("skimage")
-    if package is None or package.origin is None:
-        raise DataError("data.source = skimage: scikit-image is not installed; pip install scikit-image")
-    folder = Path(package.origin).parent / "data"
-    photos = []
+    folder, photos = Path(str(importlib.resources.files("skimage"))) / "data", []
     for name in PHOTOS:
         try:
             with Image.open(folder / name) as image:

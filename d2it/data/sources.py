@@ -45,12 +45,8 @@ def open_images(path: Path, size: int, validation: float, seed: int) -> Source:
     if not split.train:
         raise DataError(f"data.source = {path}: {len(files.names)} images, none left to train on; add images")
     if split.unused:
-        log.warning(
-            "data.source = %s: %d images not used: in neither the training nor the validation folder, the first is %s",
-            path,
-            len(split.unused),
-            split.unused[0],
-        )
+        unused = f"{len(split.unused)} images not used: in neither the training nor the validation folder"
+        log.warning("data.source = %s: %s, the first is %s", path, unused, split.unused[0])
     class_of = dict(zip(files.names, class_names(files.names), strict=True))
     classes = sorted({class_of[name] for name in split.train + split.validation})
     untrained = sorted(set(classes) - {class_of[name] for name in split.train})

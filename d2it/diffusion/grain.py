@@ -16,14 +16,9 @@ from d2it.transformer.grain import DynamicGrainTransformer, map_to_values
 
 
 def grain_loss(
-    schedule: Schedule,
-    model: DynamicGrainTransformer,
-    *,
-    grain_map: Tensor,
-    labels: Tensor,
-    index: Tensor,
+    schedule: Schedule, model: DynamicGrainTransformer, *, grain_map: Tensor, labels: Tensor, index: Tensor,
     noise: Tensor,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Cross entropy of the clean maps (B, h, w) at index (B,), noise (B, 1, h, w): (B,), nats per region."""
     noisy = add_noise(schedule, map_to_values(grain_map, model.grains), noise, index)
     logits = model(noisy, schedule.timestep[index], labels)

@@ -9,7 +9,7 @@ from d2it.errors import UserError
 from d2it.params.combinations import impossible_combinations
 from d2it.params.errors import error_lines
 from d2it.params.sections import Params
-from d2it.yaml import YAMLError, read_yaml
+from d2it.yaml import read_yaml_file
 
 
 class ParamsError(UserError):
@@ -39,10 +39,4 @@ def load_params(path: Path | str = "params.yaml") -> Params:
         ParamsError: the file is missing, not YAML, or wrong; the message names each wrong key.
     """
     path = Path(path)
-    try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file; start from one in presets/") from None
-    except YAMLError as error:
-        raise ParamsError(f"{path}: not YAML: {error}") from None
-    return check_params(values, str(path))
+    return check_params(read_yaml_file(path, ParamsError, "; start from one in presets/"), str(path))

@@ -23,7 +23,7 @@ def knob(description: str) -> Any:
 
 
 class Section(BaseModel):
-    """Strict section of params.yaml: unknown keys and wrong types are errors."""
+    """Strict section of a YAML file: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -25,12 +25,7 @@ def train_transformer(
         model: on its device, with initial weights.
         loss: of a micro-batch: the mean to lower, and numbers for the curve.
         name: 'grain' or 'content'; the stage is `train_<name>`.
-        params: of the training.
-        rows: of the training set.
-        seed: of data order, noise and dropout.
-        checkpoints: where they are.
-        report: takes each point of the curve.
-        ranks: this process among those that train together.
+        params, rows, seed, checkpoints, report, ranks: as in `TrainingRun`.
 
     Returns:
         The averaged weights, and the curve; see `train`, also for what is raised.

@@ -16,16 +16,7 @@ from torch.nn import functional as F
 
 from d2it.grain.codes import combine, copies_per_side
 from d2it.saved import load_model
-from d2it.transformer.dit import (
-    Backbone,
-    Blocks,
-    Condition,
-    Head,
-    initialize,
-    run_blocks,
-    sincos_positions,
-    unpatchify,
-)
+from d2it.transformer.dit import Backbone, Blocks, Condition, Head, initialize, run_blocks, sincos_positions, unpatchify
 from d2it.transformer.routing import DenseTokens, Route, gather, plan_routes
 
 # B, L and XL are the paper's (tables 1 and 2), 'backbone + RefineNet' layers; S is the demo's (ours).

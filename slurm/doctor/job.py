@@ -54,14 +54,10 @@ def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
         )  # fmt: skip
         try:
             done = subprocess.run(
-                ["sbatch", *_options(resources, gpus)],
-                input=script,
+                ["sbatch", *_options(resources, gpus)], input=script, capture_output=True, text=True,
                 env={name: value for name, value in os.environ.items() if not re.match("SLURM_(?!CONF$)", name)},
-                capture_output=True,
-                text=True,
-                timeout=SUBMIT_SECONDS,
-                check=False,
-            )
+                timeout=SUBMIT_SECONDS, check=False,
+            )  # fmt: skip
         except subprocess.TimeoutExpired:
             return [Finding("FAIL", "job", f"sbatch: no answer within {SUBMIT_SECONDS:.0f} s; ask again later")]
         if done.returncode:
