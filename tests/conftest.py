@@ -17,5 +17,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was not run, and how to run it."""
-    if left_out := terminalreporter.stats.get("deselected"):
+    left_out = terminalreporter.stats.get("deselected")
+    if left_out and "-m" not in terminalreporter.config.invocation_params.args:
         terminalreporter.write_line(f'{len(left_out)} tests left out: {", ".join(LEFT_OUT)}; all of them: pytest -m ""')

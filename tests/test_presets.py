@@ -1,9 +1,11 @@
 """Presets are complete, and hold the paper's sizes."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from d2it.cost import of_params
 from d2it.counting import META
 from d2it.dvae.model import SIZES as DVAE_SIZES
 from d2it.dvae.model import DynamicVAE
@@ -56,3 +58,15 @@ def test_a_preset_of_the_papers_sizes_is_what_the_models_are_by_default(path: Pa
 def test_the_demo_preset_is_params_yaml() -> None:
     demo = [read_yaml((ROOT / name).read_text(encoding="utf-8")) for name in ("params.yaml", "presets/demo.yaml")]
     assert demo[0] == demo[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [p for p in PRESETS if p.stem != "demo"], ids=lambda p: p.stem)
+def test_a_preset_names_the_cost_of_all_three_trainings(path: Path) -> None:
+    stated = re.search(
+        r"takes ([\d.]+) EFLOP for the DVAE .*?, ([\d.]+) for the grain transformer.*?and ([\d.]+) for the content",
+        path.read_text(encoding="utf-8"), re.DOTALL,
+    )  # fmt: skip
+    assert stated is not None
+    encoder, decoder, grain, content = (row.training or 0 for row in of_params(load_params(path), 1000))
+    assert [float(number) for number in stated.groups()] == pytest.approx([encoder + decoder, grain, content], rel=0.01)

@@ -45,6 +45,7 @@ def test_features_equal_torch_fidelitys_own_from_the_same_file(weights_file: Pat
     torch.testing.assert_close(ours.probabilities, logits.softmax(1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_seeded_weights_are_the_same_in_another_process_and_differ_with_the_seed() -> None:
     def digest(seed: int) -> str:
         hashed = hashlib.sha256()
@@ -80,6 +81,7 @@ def test_seeded_features_tell_images_apart_and_keep_their_scale(
     torch.testing.assert_close(features.probabilities.sum(1), torch.ones(8))
 
 
+@pytest.mark.slow
 def test_seeded_distance_grows_with_blur(extractor: InceptionFeatures, photos: NDArray[np.uint8]) -> None:
     def statistics(images: NDArray[np.uint8]) -> GaussianStatistics:
         gaussian = GaussianStatistics(256)  # of 2048 features, to be quick

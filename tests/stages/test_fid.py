@@ -76,6 +76,7 @@ def stage(outputs: Path, reports: list[set[str]] | None = None, **changes: objec
     )
 
 
+@pytest.mark.slow
 def test_numbers_of_seeded_weights_have_names_of_their_own_and_the_same_bytes_again(outputs: Path) -> None:
     reports: list[set[str]] = []
     first = fid.main(stage(outputs, reports))

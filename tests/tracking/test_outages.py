@@ -163,6 +163,7 @@ def test_server_killed_in_the_middle_and_started_again_has_every_point_once(
     assert pending(root) == []
 
 
+@pytest.mark.slow
 def test_kill_while_the_store_is_made_leaves_no_half_store(root: Path) -> None:
     connect = "import sys; from pathlib import Path; from tracking.store import Store; Store.connect(Path(sys.argv[1]))"
     made = root / ".d2it" / "mlflow.db"
