@@ -17,11 +17,13 @@ def rows() -> dict[str, Row]:
     return {row.model: row for row in of_paper()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", LIMITS)
 def test_parameters_are_the_papers_within_half_a_percent(rows: dict[str, Row], model: str) -> None:
     assert rows[model].parameters == pytest.approx(rows[model].paper_parameters, rel=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", LIMITS)
 def test_multiply_adds_at_half_fine_are_within_the_limit_and_grow_with_the_ratio(
     rows: dict[str, Row], model: str
@@ -33,6 +35,7 @@ def test_multiply_adds_at_half_fine_are_within_the_limit_and_grow_with_the_ratio
     assert max(steps) <= 1.1 * min(steps)  # linear but for the attention inside windows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", PAPER)
 def test_plain_dit_of_our_backbone_has_dits_parameters_and_multiply_adds(rows: dict[str, Row], size: str) -> None:
     row = rows[f"DiT-{size}/2"]
@@ -46,6 +49,7 @@ def test_dit_xl_2_has_the_published_count_of_parameters() -> None:
         assert parameters(plain_dit("XL", 2)) == 675_129_632 - 256 * 1152
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", PAPER)
 def test_training_at_half_fine_keeps_less_than_dit_on_all_codes(rows: dict[str, Row], size: str) -> None:
     ours, dense = rows[f"D²iT-{size}"].memory, rows[f"DiT-{size}/1"].memory

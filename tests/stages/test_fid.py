@@ -116,6 +116,7 @@ def test_any_change_of_the_reference_images_or_the_extractor_changes_its_key(out
     assert fid.reference_key(stage(outputs).params.fid, tmp_path) != key
 
 
+@pytest.mark.slow
 def test_the_inception_extractor_reads_its_file_and_reports_as_fid(
     outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from pipeline.errors import StageError
 from stages.stage import NAMES
 from tests.smallest import changed, hand_over, run_stages
 
+pytestmark = pytest.mark.slow
 MADE = NAMES[:5]  # prepare .. train_content
 BASE: dict[str, Any] = {}
 OTHERS: dict[str, dict[str, Any]] = {

@@ -67,6 +67,7 @@ def test_next_stage_sends_what_a_stage_left_behind(root: Path, params: Params, m
     assert parent.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_kill_in_the_middle_loses_no_journalled_point(root: Path) -> None:
     with stage_process(root, "train_dvae", "die") as process:
         process.communicate(timeout=60)
