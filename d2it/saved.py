@@ -1,6 +1,6 @@
 """Models at rest: weights.safetensors, and config.json, which holds the architecture. Nothing is unpickled.
 
-    {"model": "DynamicContentTransformer", "version": 2, "architecture": {...}, ...}
+    {"model": "DynamicContentTransformer", "version": 3, "architecture": {...}, ...}
 
 What stands beside these three keys says what the model was trained on, and is nobody's business here.
 """
@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from d2it.files import UnreadableFileError, read_json, replacing, write_text
+from d2it.finite import require_finite
 from d2it.nested import differences
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
-VERSION = 2  # of config.json
+VERSION = 3  # of config.json
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -52,12 +53,14 @@ def load_model(kind: type[Model], folder: Path | str, device: torch.device | str
 
     Raises:
         UnreadableFileError: the folder holds another model, one of another version, or a damaged one.
+        NonFiniteError: its weights hold NaN or infinity.
     """
     folder = Path(folder)
     config = read_config(folder)
     path, name, version = folder / CONFIG, config.get("model"), config.get("version")
     if version != VERSION:
-        raise SavedModelError(f"{path}: version {version}, of other code: this code reads {VERSION}; train it anew")
+        given = "no version" if version is None else f"version {version}"
+        raise SavedModelError(f"{path}: {given}, of other code: this code reads version {VERSION}; train it anew")
     if name != kind.__name__:
         raise SavedModelError(f"{path}: holds a {name}: must be a {kind.__name__}")
     try:
@@ -68,6 +71,8 @@ def load_model(kind: type[Model], folder: Path | str, device: torch.device | str
     if theirs:  # a default in place of a missing key would be another model
         raise SavedModelError(f"{path}: architecture of other code: {theirs}; expected: {ours}")
     put_tensors(model, read_weights(folder), str(folder / WEIGHTS))
+    for tensor_name, tensor in model.state_dict().items():
+        require_finite(tensor, f"{folder / WEIGHTS}: {tensor_name}")
     return model.eval().requires_grad_(False).to(device)
 
 

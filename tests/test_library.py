@@ -109,7 +109,7 @@ def test_a_saved_model_computes_the_same(tmp_path: Path, kind: str) -> None:
     [
         lambda config: config.pop("version"),
         lambda config: config.update(version=1),
-        lambda config: config.update(version=3),
+        lambda config: config.update(version=4),
         lambda config: config.update(model="DynamicNothing"),
         lambda config: config.pop("model"),
         lambda config: config.pop("architecture"),

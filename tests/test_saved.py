@@ -31,7 +31,7 @@ def test_weights_and_config_come_back_for_inference(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loaded.parameters(), strict=True))
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
-    expected = {"model": "Toy", "version": 2, "architecture": {"width": 3}, "trained_on": "numbers"}
+    expected = {"model": "Toy", "version": 3, "architecture": {"width": 3}, "trained_on": "numbers"}
     assert read_config(tmp_path) == expected
 
 

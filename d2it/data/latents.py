@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it.data.shards import Shards, ShardWriter
+from d2it.errors import UserError
+from d2it.finite import require_finite
 
 
 class LatentBatch(NamedTuple):
@@ -21,9 +23,13 @@ class LatentBatch(NamedTuple):
 
 
 def stack_moments(mean: Tensor, std: Tensor) -> NDArray[np.float16]:
-    """Mean and std (B, z, h, w) of the posterior as they are stored, (B, 2, z, h, w)."""
+    """Mean and std (B, z, h, w) of the posterior as they are stored, (B, 2, z, h, w).
+
+    Raises:
+        NonFiniteError: they hold NaN, or numbers beyond float16's 65504.
+    """
     moments: NDArray[np.float16] = torch.stack([mean, std], 1).half().cpu().numpy()
-    return moments
+    return require_finite(moments, "the posterior's moments, as float16")
 
 
 class LatentWriter:
@@ -60,6 +66,11 @@ class Latents:
         self.latent_channels, self.latent_grid = self._moments.row_shape[1:3]
         self.region_grid = self._grain_maps.row_shape[0]
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of all rows, (rows,)."""
+        return self._labels.take(np.arange(self.rows))
+
     def take(self, rows: NDArray[np.int64], device: torch.device) -> LatentBatch:
         """The rows (B,)."""
         moments = torch.from_numpy(self._moments.take(rows)).to(device).float()
@@ -69,3 +80,33 @@ class Latents:
         """Grain maps and labels of the rows (B,) alone."""
         maps, labels = torch.from_numpy(self._grain_maps.take(rows)), torch.from_numpy(self._labels.take(rows))
         return maps.to(device), labels.to(device)
+
+
+class RowsByLabel:
+    """Random rows of the labels that are asked for, each row of a label with equal probability."""
+
+    def __init__(self, labels: NDArray[np.int64]) -> None:
+        """`labels`: of all rows, (N,), N at least 1."""
+        self._rows = np.argsort(labels, kind="stable")  # of class 0, then of class 1, ...
+        self._starts = np.searchsorted(labels[self._rows], np.arange(labels.max() + 2))
+
+    def pick(self, labels: NDArray[np.int64], place: NDArray[np.float64]) -> NDArray[np.int64]:
+        """One row for each label (B,); `place` (B,), in [0, 1), picks it among those of the label.
+
+        Raises:
+            UserError: a label has no row.
+        """
+        require_training_images(np.diff(self._starts), labels)
+        first, after = self._starts[labels], self._starts[labels + 1]
+        return self._rows[first + (place * (after - first)).astype(np.int64)]
+
+
+def require_training_images(counts: NDArray[np.number], labels: NDArray[np.int64]) -> None:
+    """Whether all classes of `labels` have training images; `counts`: of class 0, 1, ..., the last may be left out.
+
+    Raises:
+        UserError: one has none.
+    """
+    empty = [int(label) for label in np.unique(labels) if label >= len(counts) or not counts[label]]
+    if empty:
+        raise UserError(f"class {empty[0]} has no training image, so no real grain map")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it.data.shards import Shards
+from d2it.finite import require_finite
 
 
 class PhotoBatch(NamedTuple):
@@ -50,7 +51,11 @@ def to_float(pixels: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3), rounded to nearest."""
-    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    """float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3), rounded to nearest.
+
+    Raises:
+        NonFiniteError: an image holds NaN or infinity, which would come out black or white.
+    """
+    pixels = ((require_finite(images, "images").float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     array: NDArray[np.uint8] = rearrange(pixels, "b c h w -> b h w c").cpu().numpy()
     return array

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from d2it.data.photos import Photos
 from d2it.dvae.model import DynamicVAE
+from d2it.finite import require_finite
 from d2it.grain.codes import code_weight, enlarge
 from d2it.grain.thresholds import grain_maps
 
@@ -35,7 +36,7 @@ def latent_scale(model: DynamicVAE, photos: Photos, batch_size: int) -> float:
     for images, maps in _batches(model, photos, min(photos.photos, SCALE_PHOTOS), batch_size):
         posterior = model.encode(images, maps)
         weight = code_weight(maps, model.copies).double()
-        mean, variance = posterior.mean.double(), posterior.std.double() ** 2
+        mean, variance = require_finite(posterior.mean, "latents").double(), posterior.std.double() ** 2
         count += float(weight.sum()) * mean.shape[1]
         total += float((mean * weight).sum())
         squares += float(((mean**2 + variance) * weight).sum())
