@@ -13,6 +13,7 @@ from d2it.diffusion.schedule import linear_schedule
 from d2it.params.architecture import content_arguments
 from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
+from d2it.seeds import TrainingSeeds
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.loop import MicroBatch, TrainingRun, Update, train
@@ -74,8 +75,8 @@ class ContentTraining:
             name="content", model=self.model, optimizer=self.adamw, learning_rate=content.learning_rate, loss=self.loss
         )
         run = TrainingRun(
-            params=content, rows=self.latents.rows, seed=0, device=self.device, checkpoints=checkpoints,
-            report=lambda *_: None, label="train_content", ema=self.ema, ranks=ranks,
+            params=content, rows=self.latents.rows, seeds=TrainingSeeds(0, 0, 0), device=self.device,
+            checkpoints=checkpoints, report=lambda *_: None, label="train_content", ema=self.ema, ranks=ranks,
         )  # fmt: skip
         train([update], run)
         return content.images

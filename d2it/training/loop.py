@@ -19,7 +19,7 @@ from d2it.params.sections import TrainingParams
 from d2it.progress import Progress
 from d2it.ranks.ranks import Ranks
 from d2it.ranks.stopping import Stopped
-from d2it.seeds import stream_seed
+from d2it.seeds import TrainingSeeds, stream_seed
 from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
@@ -63,7 +63,7 @@ class TrainingRun:
 
     params: TrainingParams
     rows: int  # of the training set
-    seed: int
+    seeds: TrainingSeeds
     device: torch.device
     checkpoints: Checkpoints
     report: Report
@@ -96,7 +96,7 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
                 if seen >= update.starts_at:
                     _update(update, run, step, means)
             if run.ema is not None:
-                run.ema.update(updates[0].model)
+                run.ema.update(updates[0].model, step)
             progress.update(params.batch_size)
             seen += params.batch_size
             if _crosses(seen, params.batch_size, params.log_images) or step + 1 == params.steps:
@@ -116,7 +116,7 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
 def micro_batches(run: TrainingRun, step: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """This rank's share of a step: number of the micro-batch in the step, and its rows (micro_batch,)."""
     params = run.params
-    rows = batch_rows(run.seed, step, params.batch_size, run.rows)
+    rows = batch_rows(run.seeds.order, step, params.batch_size, run.rows)
     for number in run.ranks.share(params.batch_size // params.micro_batch):
         yield number, rows[number * params.micro_batch : (number + 1) * params.micro_batch]
 
@@ -158,8 +158,9 @@ def _update(update: Update, run: TrainingRun, step: int, means: Means) -> None:
     update.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=run.device)
     for number, rows in micro_batches(run, step):
-        torch.manual_seed(stream_seed(run.seed, update.name, step, number))  # dropout knows only the global stream
-        generator = torch.Generator(run.device).manual_seed(stream_seed(run.seed, update.name, step, number, "noise"))
+        names = (update.name, step, number)
+        torch.manual_seed(stream_seed(run.seeds.noise, *names))  # dropout knows only the global stream
+        generator = torch.Generator(run.device).manual_seed(stream_seed(run.seeds.noise, *names, "drawn"))
         with torch.autocast(run.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
             loss, numbers = update.loss(MicroBatch(number, rows, generator, seen))
         (loss / count).backward()

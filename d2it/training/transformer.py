@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from d2it.params.sections import TransformerParams
 from d2it.ranks.ranks import Ranks
+from d2it.seeds import TrainingSeeds
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.loop import Curve, MicroBatch, Report, TrainingRun, Update, train
@@ -17,7 +18,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def train_transformer(
     model: Model, loss: Callable[[MicroBatch], tuple[Tensor, Mapping[str, Tensor]]], *, name: str,
-    params: TransformerParams, rows: int, seed: int, checkpoints: Checkpoints, report: Report, ranks: Ranks,
+    params: TransformerParams, rows: int, seeds: TrainingSeeds, checkpoints: Checkpoints, report: Report, ranks: Ranks,
 ) -> tuple[Model, Curve]:  # fmt: skip
     """Train from the newest good checkpoint, or from the start.
 
@@ -25,7 +26,7 @@ def train_transformer(
         model: on its device, with initial weights.
         loss: of a micro-batch: the mean to lower, and numbers for the curve.
         name: 'grain' or 'content'; the stage is `train_<name>`.
-        params, rows, seed, checkpoints, report, ranks: as in `TrainingRun`.
+        params, rows, seeds, checkpoints, report, ranks: as in `TrainingRun`.
 
     Returns:
         The averaged weights, and the curve; see `train`, also for what is raised.
@@ -34,7 +35,7 @@ def train_transformer(
     ema = EMA(model, params.ema_decay)
     update = Update(name=name, model=model, optimizer=adamw, learning_rate=params.learning_rate, loss=loss)
     run = TrainingRun(
-        params=params, rows=rows, seed=seed, device=next(model.parameters()).device, checkpoints=checkpoints,
+        params=params, rows=rows, seeds=seeds, device=next(model.parameters()).device, checkpoints=checkpoints,
         report=report, label=f"train_{name}", ema=ema, ranks=ranks,
     )  # fmt: skip
     curve = train([update], run)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from d2it.saved import SavedModelError
 from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
-from d2it.training.ema import EMA
+from d2it.training.ema import EMA, decay_at
 from d2it.training.loop import MicroBatch, NonFiniteLossError, TrainingRun, Update, train
 from d2it.training.state import load_state, state_tensors
 from tests.training.test_loop import DATA, build, weights
@@ -56,7 +56,7 @@ def test_clipping_bounds_the_norm_of_the_whole_batchs_gradient_however_it_is_acc
 @pytest.mark.parametrize("clip", [0.0, 1e6])
 def test_gradients_below_the_bound_and_without_one_are_left_alone(tmp_path: Path, clip: float) -> None:
     updates, run = linear(tmp_path / "other")
-    x = DATA[torch.from_numpy(batch_rows(run.seed, 0, run.params.batch_size, run.rows))]
+    x = DATA[torch.from_numpy(batch_rows(run.seeds.order, 0, run.params.batch_size, run.rows))]
     expected = torch.autograd.grad(10 * ((updates[0].model(x) - x) ** 2).mean(), list(updates[0].model.parameters()))
     clipped = step(tmp_path, micro_batch=2, gradient_clip=clip)
     torch.testing.assert_close(clipped, nn.utils.parameters_to_vector(expected), rtol=1e-5, atol=1e-6)
@@ -82,14 +82,15 @@ def test_autocast_is_a_switch(tmp_path: Path) -> None:
     assert seen == {torch.float32}
 
 
-def test_the_average_is_decayed_once_per_step(tmp_path: Path) -> None:
+def test_the_average_is_moved_once_per_step_by_the_decay_of_that_step(tmp_path: Path) -> None:
     updates, run = linear(tmp_path)
     before = nn.utils.parameters_to_vector(updates[0].model.parameters()).detach().clone()
     train(updates, run)
     after = nn.utils.parameters_to_vector(updates[0].model.parameters()).detach()
     assert run.ema is not None
     average = nn.utils.parameters_to_vector(run.ema.model.parameters())
-    torch.testing.assert_close(average, 0.9 * before + 0.1 * after)
+    decay = decay_at(0, run.ema.decay)
+    torch.testing.assert_close(average, decay * before + (1 - decay) * after)
 
 
 def test_the_rate_of_a_step_is_that_of_the_images_seen_before_it(tmp_path: Path) -> None:

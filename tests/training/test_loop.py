@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from d2it.params.sections import TrainingParams
 from d2it.ranks.ranks import Ranks
+from d2it.seeds import TrainingSeeds
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.loop import MicroBatch, NonFiniteLossError, TrainingRun, Update, train
@@ -51,7 +52,8 @@ def build(
 
     adam = torch.optim.AdamW(model.parameters())
     run = TrainingRun(
-        params=params, rows=len(DATA), seed=7, device=torch.device("cpu"), checkpoints=Checkpoints(folder),
+        params=params, rows=len(DATA), seeds=TrainingSeeds(7, 7, 7), device=torch.device("cpu"),
+        checkpoints=Checkpoints(folder),
         report=lambda seen, numbers: points.append((seen, numbers)) if points is not None else None,
         label="toy", ema=EMA(model, 0.9), ranks=ranks or Ranks(),
     )  # fmt: skip
