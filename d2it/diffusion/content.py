@@ -7,7 +7,7 @@ from d2it.data.latents import LatentBatch
 from d2it.diffusion.labels import drop_labels
 from d2it.diffusion.loss import DiffusionLoss, diffusion_loss
 from d2it.diffusion.noise import multi_grained_noise
-from d2it.diffusion.schedule import Schedule, add_noise
+from d2it.diffusion.schedule import Schedule, add_noise, draw_times, flow_schedule
 from d2it.grain.codes import code_weight
 from d2it.transformer.content import DynamicContentTransformer
 
@@ -26,7 +26,7 @@ def content_loss(
         labels: (B,).
         index: (B,), of the schedule's timesteps.
         noise: multi-grained ε (B, C, h, w): one draw per code, copied inside coarse regions.
-        objective: what the model predicts, 'epsilon' (paper) or 'v'.
+        objective: what the model predicts, 'epsilon' (paper), 'v', or 'flow', the velocity of a straight path.
         weighting: 'code', a coarse region counts once (our reading of the dynamic grain loss); 'position', once for
             each copy.
     """
@@ -44,6 +44,7 @@ def draw_content_loss(
     schedule: Schedule, model: DynamicContentTransformer, batch: LatentBatch, generator: torch.Generator,
     *, scale: float,
     label_dropout: float = 0.1, objective: str = "epsilon", weighting: str = "code",
+    flow_times: str = "logit-normal",
 ) -> DiffusionLoss:  # fmt: skip
     """`content_loss` of a batch of encoded photos at random: posterior, timesteps, noise and hidden labels are drawn.
 
@@ -53,6 +54,7 @@ def draw_content_loss(
         generator: on the batch's device.
         scale: the DVAE's `latent_scale`.
         label_dropout: share of labels hidden, for classifier-free guidance.
+        flow_times: distribution of the times, with objective 'flow', which needs no schedule; see `draw_times`.
     """
 
     def noise() -> Tensor:
@@ -60,7 +62,11 @@ def draw_content_loss(
         return multi_grained_noise(independent, batch.grain_map, model.copies)
 
     z_0 = scale * (batch.mean + batch.std * noise())
-    index = torch.randint(schedule.steps, (len(z_0),), generator=generator, device=z_0.device)
+    if objective == "flow":
+        schedule = flow_schedule(draw_times(len(z_0), generator, distribution=flow_times))
+        index = torch.arange(len(z_0), device=z_0.device)  # each image has a time of its own
+    else:
+        index = torch.randint(schedule.steps, (len(z_0),), generator=generator, device=z_0.device)
     epsilon = noise()
     labels = drop_labels(batch.labels, label_dropout, model.no_class, generator)
     return content_loss(

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from d2it.diffusion.guidance import guided
 from d2it.diffusion.noise import ImageStreams, multi_grained_noise
-from d2it.diffusion.samplers import SAMPLERS
+from d2it.diffusion.samplers import SAMPLERS, sampling_schedule
 from d2it.diffusion.schedule import Schedule
 from d2it.dvae.model import DynamicVAE
 from d2it.transformer.content import DynamicContentTransformer
@@ -21,16 +22,18 @@ class ImageGenerator:
     dvae: DynamicVAE
     content: DynamicContentTransformer
     schedule: Schedule  # of training
-    objective: str  # of training, 'epsilon' or 'v'
+    objective: str  # of training, 'epsilon', 'v' or 'flow'
     steps: int
     sampler: str = "ddpm"
     guidance: float = 1.0
     guidance_interval: Sequence[float] = (0.0, 1.0)
+    guidance_channels: int | Literal["all"] = "all"
+    precision: Literal["float32", "bfloat16"] = "float32"  # autocast of the content transformer alone
 
     @torch.no_grad()
     def latents(self, labels: Tensor, grain_map: Tensor, streams: ImageStreams) -> Tensor:
         """Latents (B, z, h, w) at the DVAE's scale, constant inside coarse regions; labels (B,), grain_map (B, ...)."""
-        schedule = self.schedule.to(labels.device).respaced(self.steps)
+        schedule = sampling_schedule(self.schedule.to(labels.device), self.sampler, self.steps)
         copies = self.content.copies
         side = grain_map.shape[-1] * copies[0]
         shape = (self.dvae.latent_channels, side, side)
@@ -38,12 +41,13 @@ class ImageGenerator:
         routes = {len(maps): self.content.route(maps) for maps in (grain_map, twice)}  # the same at all steps
 
         def model(z: Tensor, t: Tensor, labels: Tensor, maps: Tensor) -> Tensor:
-            output: Tensor = self.content(z, t, labels, maps, routes=routes[len(maps)])
+            with torch.autocast(z.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                output: Tensor = self.content(z, t, labels, maps, routes=routes[len(maps)])
             return output
 
         predict = guided(
             model, schedule, labels=labels, no_class=self.content.no_class, grain_map=grain_map, scale=self.guidance,
-            interval=self.guidance_interval, objective=self.objective,
+            interval=self.guidance_interval, objective=self.objective, channels=self.guidance_channels,
         )  # fmt: skip
         z = SAMPLERS[self.sampler](
             schedule, predict, lambda: multi_grained_noise(streams.normal(shape), grain_map, copies)

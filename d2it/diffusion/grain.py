@@ -12,6 +12,7 @@ from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.prediction import Prediction
 from d2it.diffusion.samplers import ddpm
 from d2it.diffusion.schedule import Schedule, add_noise, at
+from d2it.finite import require_finite
 from d2it.transformer.grain import DynamicGrainTransformer, map_to_values
 
 
@@ -38,9 +39,11 @@ def draw_grain_loss(
 
 
 def sample_grain_maps(
-    schedule: Schedule, model: DynamicGrainTransformer, labels: Tensor, streams: ImageStreams
+    schedule: Schedule, model: DynamicGrainTransformer, labels: Tensor, streams: ImageStreams, *, guidance: float = 1.0
 ) -> Tensor:
     """DDPM with the softmax's mean as x_0; at the end each region's grain is drawn from the last softmax.
+
+    Classifier-free guidance acts on the logits: unguided + guidance (guided - unguided); 1 = none.
 
     Returns:
         (B, h, w) uint8 grain maps, one for each label (B,).
@@ -50,10 +53,20 @@ def sample_grain_maps(
 
     def predict(x: Tensor, index: Tensor) -> Prediction:
         nonlocal logits
-        logits = model(x, schedule.timestep[index], labels)
+        logits = _guided_logits(model, x, schedule.timestep[index], labels, guidance=guidance)
         return Prediction(model.mean(logits), x, at(schedule.posterior_log_variance, index))
 
     ddpm(schedule, predict, lambda: streams.normal(shape))
+    require_finite(logits, "the grain transformer's logits")
     cumulative = logits.softmax(1).cumsum(1)  # (B, k, h, w)
     drawn = (streams.uniform(shape) > cumulative[:, :-1]).sum(1)  # (B, h, w)
     return drawn.to(torch.uint8)
+
+
+def _guided_logits(model: DynamicGrainTransformer, x: Tensor, t: Tensor, labels: Tensor, *, guidance: float) -> Tensor:
+    if guidance == 1 or model.no_class == 0:
+        logits: Tensor = model(x, t, labels)
+        return logits
+    both = torch.cat([labels, torch.full_like(labels, model.no_class)])
+    guided, unguided = model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+    return torch.lerp(unguided, guided, guidance)

@@ -24,7 +24,9 @@ def diffusion_loss(
     schedule: Schedule, output: Tensor, *, z_0: Tensor, z_t: Tensor, noise: Tensor, index: Tensor, weight: Tensor,
     objective: str,
 ) -> DiffusionLoss:  # fmt: skip
-    """Mean squared error of the noise (or v) plus the variational bound, which trains the variance alone.
+    """Mean squared error of the noise (or v, or velocity) plus the variational bound, which trains the variance alone.
+
+    A flow has no variance to learn: its bound is 0.
 
     Args:
         schedule: q(z_t | z_0).
@@ -34,10 +36,12 @@ def diffusion_loss(
         noise: ε in z_t.
         index: (B,), of the schedule's timesteps.
         weight: (B, 1, h, w), how much a position counts in the mean over an image.
-        objective: what the first half of `output` predicts, 'epsilon' or 'v'.
+        objective: what the first half of `output` predicts, 'epsilon', 'v' or 'flow'.
     """
     value, place = output.chunk(2, dim=1)
     mse = weighted_mean((value - target(schedule, z_0, noise, index, objective=objective)) ** 2, weight)
+    if objective == "flow":
+        return DiffusionLoss(mse, mse, torch.zeros_like(mse))
     frozen = torch.cat([value.detach(), place], dim=1)  # the bound must not teach the mean
     bound = variational_bound(schedule, frozen, z_0=z_0, z_t=z_t, index=index, objective=objective)
     bound = weighted_mean(bound, weight)

@@ -2,13 +2,14 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from d2it.diffusion.schedule import Schedule, at
 
 
 class Prediction(NamedTuple):
-    """Of the clean latent and the noise, (B, C, h, w) each, and the reverse step's log-variance."""
+    """Of the clean latent and the noise, (B, C, h, w) each, and the reverse step's log-variance (of a flow: 0)."""
 
     z_0: Tensor
     noise: Tensor
@@ -16,21 +17,26 @@ class Prediction(NamedTuple):
 
 
 def target(schedule: Schedule, z_0: Tensor, noise: Tensor, index: Tensor, *, objective: str) -> Tensor:
-    """What the first half of the output should be: ε, or v = √ᾱ ε - √(1 - ᾱ) z_0."""
+    """What the first half of the output should be: ε; v = α ε - σ z_0; or the velocity of a straight path, ε - z_0."""
     if objective == "epsilon":
         return noise
-    return at(schedule.alpha_bar.sqrt(), index) * noise - at((1 - schedule.alpha_bar).sqrt(), index) * z_0
+    if objective == "flow":
+        return noise - z_0
+    return at(schedule.alpha, index) * noise - at(schedule.sigma, index) * z_0
 
 
 def interpret(schedule: Schedule, output: Tensor, z_t: Tensor, index: Tensor, *, objective: str) -> Prediction:
-    """Output (B, 2C, h, w) at index (B,): noise or v in the first half; in the second the learned variance, as the
-    place in [-1, 1] between log β̃_t and log β_t (Nichol and Dhariwal 2021, equation 15)."""
+    """Output (B, 2C, h, w) at index (B,): noise, v or velocity in the first half; in the second the learned variance,
+    as the place in [-1, 1] between log β̃_t and log β_t (Nichol and Dhariwal 2021, equation 15), which a flow ignores,
+    as SiT does."""
     value, place = output.chunk(2, dim=1)
-    signal, sigma = at(schedule.alpha_bar.sqrt(), index), at((1 - schedule.alpha_bar).sqrt(), index)
+    alpha, sigma = at(schedule.alpha, index), at(schedule.sigma, index)
+    if objective == "flow":  # z_t = (1 - t) z_0 + t ε
+        return Prediction(z_t - sigma * value, z_t + alpha * value, torch.zeros_like(place))
     if objective == "epsilon":
-        noise, z_0 = value, (z_t - sigma * value) / signal
+        noise, z_0 = value, (z_t - sigma * value) / alpha
     else:
-        noise, z_0 = sigma * z_t + signal * value, signal * z_t - sigma * value
+        noise, z_0 = sigma * z_t + alpha * value, alpha * z_t - sigma * value
     share = (place + 1) / 2
     low, high = at(schedule.posterior_log_variance, index), at(schedule.beta.log(), index)
     return Prediction(z_0, noise, share * high + (1 - share) * low)

@@ -1,25 +1,34 @@
-"""Linear noise schedule, and its respacing for fewer sampling steps (Ho et al. 2020; Nichol and Dhariwal 2021)."""
+"""Noise schedules: DDPM's linear one with its respacing (Ho et al. 2020; Nichol and Dhariwal 2021), and straight paths
+(flow matching; Lipman et al. 2023, Liu et al. 2023)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+FLOW_TIMESTEPS = 1000  # of the time t in [0, 1]: what the model is given is 1000 t, as its sinusoids are made for
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """q(z_t | z_0) = N(√ᾱ_t z_0, (1 - ᾱ_t) I) on some of the timesteps 0..T-1; all tables float64, (steps,).
+    """q(z_t | z_0) = N(α_t z_0, σ_t² I) at some times, the least noisy first; all tables (steps,), α and σ float64.
 
-    `timestep` is what the model is given at each index: 0..T-1 for the full schedule, a subset after respacing.
+    `timestep` is what the model is given at each index: 0..T-1 for DDPM's full schedule, a subset after respacing.
     """
 
     timestep: Tensor
-    alpha_bar: Tensor
+    alpha: Tensor
+    sigma: Tensor
 
     @property
     def steps(self) -> int:
         """Number of indices."""
         return len(self.timestep)
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """ᾱ_t = α_t², of DDPM, where α_t² + σ_t² = 1."""
+        return self.alpha**2
 
     @property
     def alpha_bar_prev(self) -> Tensor:
@@ -42,21 +51,48 @@ class Schedule:
         variance = self.posterior_variance
         return torch.cat([variance[1:2] if self.steps > 1 else self.beta[:1], variance[1:]]).log()
 
-    def respaced(self, steps: int) -> "Schedule":
-        """`steps` timesteps, evenly spaced from 0 to T-1 (both included, for steps > 1)."""
-        spaced = torch.linspace(0, self.steps - 1, steps, dtype=torch.float64).round().long() if steps > 1 else None
-        index = spaced if spaced is not None else torch.tensor([self.steps - 1])
-        return Schedule(self.timestep[index], self.alpha_bar[index])
+    def at(self, index: Tensor) -> "Schedule":
+        """The times of `index` alone, (n,)."""
+        return Schedule(self.timestep[index], self.alpha[index], self.sigma[index])
+
+    def respaced(self, steps: int, *, from_zero: bool = True) -> "Schedule":
+        """`steps` timesteps, evenly spaced from 0 to T-1; T-1 is among them, and 0 unless there is one step alone.
+
+        With `from_zero=False` they are the upper `steps` of `steps` + 1, so that 0 is left out, as diffusers spaces
+        DPM-Solver++.
+        """
+        extra = 0 if from_zero and steps > 1 else 1
+        spaced = torch.linspace(0, self.steps - 1, steps + extra, dtype=torch.float64)[extra:]
+        return self.at(spaced.round().long().to(self.timestep.device))
 
     def to(self, device: torch.device) -> "Schedule":
         """The same on a device."""
-        return Schedule(self.timestep.to(device), self.alpha_bar.to(device))
+        return Schedule(self.timestep.to(device), self.alpha.to(device), self.sigma.to(device))
 
 
 def linear_schedule(timesteps: int, beta_start: float, beta_end: float) -> Schedule:
-    """β evenly spaced from beta_start to beta_end over T timesteps."""
+    """DDPM's: β evenly spaced from beta_start to beta_end over T timesteps, ᾱ_t = Π (1 - β), α = √ᾱ, σ = √(1 - ᾱ)."""
     beta = torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64)
-    return Schedule(torch.arange(timesteps), torch.cumprod(1 - beta, 0))
+    alpha_bar = torch.cumprod(1 - beta, 0)
+    return Schedule(torch.arange(timesteps), alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+
+
+def flow_schedule(times: Tensor) -> Schedule:
+    """The straight path from z_0 to noise at times (n,) in (0, 1]: α = 1 - t, σ = t."""
+    t = times.double()
+    return Schedule(FLOW_TIMESTEPS * t, 1 - t, t)
+
+
+def draw_times(count: int, generator: torch.Generator, *, distribution: str) -> Tensor:
+    """Times (count,) float32 in (0, 1) that a flow's training sees, on the generator's device.
+
+    'uniform', or 'logit-normal', the sigmoid of N(0, 1): medium noise more often (Esser et al. 2024).
+    """
+    if distribution == "uniform":
+        times = torch.rand(count, generator=generator, device=generator.device)
+    else:
+        times = torch.randn(count, generator=generator, device=generator.device).sigmoid()
+    return times.clamp(1e-5, 1 - 1e-5)
 
 
 def at(table: Tensor, index: Tensor) -> Tensor:
@@ -65,5 +101,5 @@ def at(table: Tensor, index: Tensor) -> Tensor:
 
 
 def add_noise(schedule: Schedule, z_0: Tensor, noise: Tensor, index: Tensor) -> Tensor:
-    """z_t = √ᾱ_t z_0 + √(1 - ᾱ_t) ε at index (B,)."""
-    return at(schedule.alpha_bar.sqrt(), index) * z_0 + at((1 - schedule.alpha_bar).sqrt(), index) * noise
+    """z_t = α_t z_0 + σ_t ε at index (B,)."""
+    return at(schedule.alpha, index) * z_0 + at(schedule.sigma, index) * noise

@@ -41,6 +41,6 @@ def grain_maps(entropy: NDArray[np.floating], thresholds: Sequence[float]) -> ND
     return np.searchsorted(np.asarray(thresholds, np.float64), entropy, side="left").astype(np.uint8)
 
 
-def grain_shares(maps: NDArray[np.uint8], grains: int) -> list[float]:
-    """Measured share of regions of each grain, coarsest first."""
-    return [float(np.mean(maps == grain)) for grain in range(grains)]
+def grain_counts(maps: NDArray[np.uint8], grains: int) -> NDArray[np.int64]:
+    """Number of regions of each grain, coarsest first, in each map (N, h, w): (N, k)."""
+    return np.stack([(maps == grain).sum((1, 2)) for grain in range(grains)], axis=1)

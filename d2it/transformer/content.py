@@ -89,7 +89,7 @@ class DynamicContentTransformer(nn.Module):
         window: int | Literal["full"] = 16, tokens: Literal["fine", "all"] = "fine",
         position: Literal["learnable", "fixed"] = "learnable", factors: Sequence[int] = (8, 16),
         latent_grid: int = 32, latent_channels: int = 4, classes: int = 1000, dropout: float = 0.0,
-        activation_checkpointing: bool = False,
+        qk_norm: bool = False, activation_checkpointing: bool = False,
     ) -> None:  # fmt: skip
         """Args:
         layers: adaLN-Zero blocks of the backbone.
@@ -104,6 +104,7 @@ class DynamicContentTransformer(nn.Module):
         latent_channels: channels of a code, z.
         classes: 0 for an unconditional model.
         dropout: after attention and inside the MLP; 0.1 in the paper's training.
+        qk_norm: RMS-normalise queries and keys per head; not in the paper.
         activation_checkpointing: recompute blocks in the backward pass; no part of the architecture.
         """
         super().__init__()
@@ -111,12 +112,16 @@ class DynamicContentTransformer(nn.Module):
             "layers": layers, "width": width, "heads": heads, "refinenet_layers": refinenet_layers, "window": window,
             "tokens": tokens, "position": position, "factors": list(factors), "latent_grid": latent_grid,
             "latent_channels": latent_channels, "classes": classes, "dropout": dropout,
+            "qk_norm": qk_norm,
         }  # fmt: skip
         self.copies = copies_per_side(factors)
         patch = self.copies[0]
         channels_out = 2 * latent_channels  # noise, and the learned variance as in DiT
         self.condition = Condition(width, classes)
-        blocks = Blocks(layers=layers, width=width, heads=heads, dropout=dropout, recompute=activation_checkpointing)
+        blocks = Blocks(
+            layers=layers, width=width, heads=heads, dropout=dropout, qk_norm=qk_norm,
+            recompute=activation_checkpointing,
+        )  # fmt: skip
         self.backbone = Backbone(blocks, side=latent_grid, patch=patch, channels_in=latent_channels)
         finer = self.copies[1:] if refinenet_layers > 0 else []
         self.all_tokens = tokens == "all"
@@ -155,7 +160,7 @@ class DynamicContentTransformer(nn.Module):
             routes: `self.route(grain_map)`, where the caller has it already.
 
         Returns:
-            (B, 2·latent_channels, h, w) float32, constant inside coarse regions: noise (or v), then variance.
+            (B, 2·latent_channels, h, w) float32, constant inside coarse regions: noise (v, velocity), then variance.
         """
         condition = self.condition(t, labels)
         x = self.backbone(z, condition)  # (B, N, C)

@@ -67,14 +67,20 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Multi-head self-attention among the tokens that the layout lets see each other, (..., C) -> (..., C)."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, *, qk_norm: bool = False) -> None:
+        """`qk_norm`: RMS-normalise queries and keys per head (Esser et al. 2024); not in DiT."""
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
+        if qk_norm:
+            self.norm_q, self.norm_k = (nn.RMSNorm(width // heads, eps=1e-6) for _ in range(2))
+        self.qk_norm = qk_norm
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "... (n heads d) -> n ... heads d", n=3, heads=self.heads)
+        if self.qk_norm:
+            q, k = self.norm_q(q.float()).to(v.dtype), self.norm_k(k.float()).to(v.dtype)
         out: Tensor = self.proj(rearrange(layout.attend(q, k, v), "... heads d -> ... (heads d)"))
         return out
 
@@ -82,10 +88,10 @@ class Attention(nn.Module):
 class AdaLNZeroBlock(nn.Module):
     """x + gate·attention(modulate(norm x)), then the same with an MLP; the gates start at zero."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, *, qk_norm: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, qk_norm=qk_norm)
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.mlp = nn.Sequential(  # timm's Mlp, whose import takes every process 3 s; tests compare the two
             nn.Linear(width, MLP_RATIO * width),
@@ -131,6 +137,7 @@ class Blocks:
     width: int  # channels of a token, C
     heads: int  # divides `width`
     dropout: float = 0.0  # after attention and inside the MLP
+    qk_norm: bool = False  # see `Attention`
     recompute: bool = False  # activation checkpointing: what a block computes is not kept for the backward pass
 
     def build(self) -> nn.ModuleList:
@@ -141,7 +148,9 @@ class Blocks:
         """
         if self.width % self.heads:
             raise ValueError(f"heads {self.heads}: must divide width, {self.width}")
-        return nn.ModuleList(AdaLNZeroBlock(self.width, self.heads, self.dropout) for _ in range(self.layers))
+        return nn.ModuleList(
+            AdaLNZeroBlock(self.width, self.heads, self.dropout, qk_norm=self.qk_norm) for _ in range(self.layers)
+        )
 
 
 def run_blocks(blocks: nn.ModuleList, x: Tensor, condition: Tensor, layout: Layout, *, recompute: bool) -> Tensor:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from d2it.diffusion.content import content_loss
+from d2it.data.latents import LatentBatch
+from d2it.diffusion.content import content_loss, draw_content_loss
 from d2it.diffusion.noise import multi_grained_noise
-from d2it.diffusion.prediction import target
-from d2it.diffusion.schedule import linear_schedule
+from d2it.diffusion.prediction import interpret, target
+from d2it.diffusion.schedule import add_noise, draw_times, flow_schedule, linear_schedule
 from d2it.grain.codes import code_weight
 
 FULL = linear_schedule(1000, 1e-4, 0.02)
@@ -65,3 +66,37 @@ def test_the_model_sees_the_schedules_timesteps_and_a_multi_grained_z_t() -> Non
     assert torch.equal(t, schedule.timestep[INDEX // 10])
     assert torch.equal(z_t, multi_grained_noise(z_t, GRAIN_MAP, COPIES))
     assert (labels is inputs["labels"], grain_map is GRAIN_MAP) == (True, True)
+
+
+def test_the_right_velocity_has_no_error_at_any_time_and_leads_back_to_z_0() -> None:
+    inputs = batch() | {"index": torch.arange(2)}
+    schedule = flow_schedule(torch.tensor([0.1, 0.9]))
+    velocity = inputs["noise"] - inputs["z_0"]
+    losses = content_loss(schedule, Model(velocity, 0.0), **inputs, objective="flow")
+    assert losses.loss.tolist() == [0, 0]
+    z_t = add_noise(schedule, inputs["z_0"], inputs["noise"], inputs["index"])
+    expected = inputs["z_0"] + torch.tensor([0.1, 0.9])[:, None, None, None] * velocity
+    torch.testing.assert_close(z_t, expected)
+    output = torch.cat([velocity, torch.zeros_like(velocity)], 1)
+    prediction = interpret(schedule, output, z_t, inputs["index"], objective="flow")
+    torch.testing.assert_close(prediction.z_0, inputs["z_0"])
+    torch.testing.assert_close(prediction.noise, inputs["noise"])
+
+
+def test_a_flow_trains_each_image_at_a_time_of_its_own_in_units_of_the_models_timesteps() -> None:
+    model = Model(torch.zeros(2, 3, 4, 4), 0.0)
+    model.no_class = 4  # type: ignore[attr-defined]
+    photos = LatentBatch(torch.randn(2, 3, 4, 4), torch.ones(2, 3, 4, 4), GRAIN_MAP, torch.tensor([0, 1]))
+    draw_content_loss(FULL, model, photos, torch.Generator().manual_seed(0), scale=1.0, objective="flow")
+    t = model.asked[1]
+    assert t.shape == (2,)
+    assert float(t[0]) != float(t[1])
+    assert 0 < float(t.min()) < float(t.max()) < 1000
+
+
+@pytest.mark.parametrize(("distribution", "deviation"), [("uniform", 12**-0.5), ("logit-normal", 0.208)])
+def test_times_lie_between_0_and_1_around_a_half(distribution: str, deviation: float) -> None:
+    times = draw_times(100_000, torch.Generator().manual_seed(0), distribution=distribution)
+    assert 0 < float(times.min()) < float(times.max()) < 1
+    assert float(times.mean()) == pytest.approx(0.5, abs=0.005)
+    assert float(times.std()) == pytest.approx(deviation, abs=0.005)

@@ -9,6 +9,7 @@ from torch import Tensor
 from d2it.diffusion.grain import grain_loss, sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import linear_schedule
+from d2it.errors import NonFiniteError
 from d2it.transformer.grain import DynamicGrainTransformer, grain_values, map_to_values
 from tests.transformer.models import randomize
 
@@ -89,3 +90,26 @@ def test_a_drawn_map_depends_on_its_own_stream_and_label_alone(grains: int) -> N
     assert torch.equal(together[1:2], alone)
     assert together.shape == (3, 4, 4)
     assert together.max() < grains
+
+
+def test_guidance_moves_the_logits_away_from_the_unguided_ones_and_1_is_one_pass() -> None:
+    model, schedule, labels = grain_transformer(2), FULL.respaced(3), torch.tensor([0, 1])
+    asked: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: asked.append(len(inputs[0])))
+    with torch.no_grad():
+        drawn = {
+            scale: sample_grain_maps(schedule, model, labels, ImageStreams([1, 2], CPU), guidance=scale)
+            for scale in (0.0, 1.0, 50.0)
+        }
+        nobody = torch.full_like(labels, model.no_class)
+        unguided = sample_grain_maps(schedule, model, nobody, ImageStreams([1, 2], CPU))
+    assert asked == [4] * 3 + [2] * 3 + [4] * 3 + [2] * 3
+    assert torch.equal(drawn[0.0], unguided)
+    assert not torch.equal(drawn[50.0], drawn[1.0])
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    model = grain_transformer(2)
+    next(model.parameters()).data.fill_(float("nan"))
+    with torch.no_grad(), pytest.raises(NonFiniteError, match="the grain transformer's logits"):
+        sample_grain_maps(FULL.respaced(3), model, torch.tensor([0]), ImageStreams([1], CPU))

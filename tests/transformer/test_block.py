@@ -1,5 +1,7 @@
 """The adaLN-Zero block is DiT's: equal to one made of timm's parts, and the identity at its start."""
 
+from functools import partial
+
 import torch
 from timm.layers import Mlp, PatchEmbed
 from timm.models.vision_transformer import Attention
@@ -16,6 +18,7 @@ from d2it.transformer.dit import (
     sincos_positions,
     unpatchify,
 )
+from d2it.transformer.dit import Attention as OurAttention
 from d2it.transformer.routing import DenseTokens
 from tests.transformer.models import randomize
 
@@ -32,6 +35,22 @@ def test_block_equals_timms_parts_with_the_same_weights() -> None:
     expected = x + gate1 * attention(norm(x) * (1 + scale1) + shift1)
     expected = expected + gate2 * mlp(norm(expected) * (1 + scale2) + shift2)
     torch.testing.assert_close(block(x, c, DenseTokens()), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_normalised_queries_and_keys_are_timms_with_the_same_weights() -> None:
+    ours = randomize(OurAttention(32, 4, qk_norm=True))
+    theirs = Attention(32, num_heads=4, qkv_bias=True, qk_norm=True, norm_layer=partial(nn.RMSNorm, eps=1e-6))
+    theirs.load_state_dict(
+        {name.replace("norm_q", "q_norm").replace("norm_k", "k_norm"): x for name, x in ours.state_dict().items()}
+    )
+    x = torch.randn(3, 10, 32)
+    torch.testing.assert_close(ours(x, DenseTokens()), theirs(x), atol=1e-5, rtol=1e-5)
+
+
+def test_normalised_queries_and_keys_run_in_bfloat16() -> None:
+    attention = OurAttention(32, 4, qk_norm=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention(torch.randn(3, 10, 32), DenseTokens()).dtype == torch.bfloat16
 
 
 def test_patch_embedding_equals_timms_with_the_same_weights() -> None:
