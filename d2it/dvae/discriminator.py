@@ -4,8 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MAX_ADAPTIVE_WEIGHT = 1e4
-
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
     # Without running statistics there is no buffer for data-parallel training to broadcast between two forward
@@ -45,9 +43,13 @@ def hinge_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return 0.5 * (F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean())
 
 
-def adaptive_weight(reconstruction_loss: Tensor, adversarial_loss: Tensor, last_layer: Tensor) -> Tensor:
-    """|∇ reconstruction| / |∇ adversarial| at the decoder's last layer, in [0, 1e4], without gradient."""
+def adaptive_weight(reconstruction_loss: Tensor, adversarial_loss: Tensor, last_layer: Tensor, cap: float) -> Tensor:
+    """|∇ reconstruction| / |∇ adversarial| at the decoder's last layer, at most `cap`, without gradient (VQGAN).
+
+    `cap` is in the units of the two losses: LDM sums the reconstruction over an image's N = H·W·3 values, of which ours
+    is the mean, so its 1e4 is our 1e4 / N, 0.05 at 256 x 256.
+    """
     reconstruction = torch.autograd.grad(reconstruction_loss, last_layer, retain_graph=True)[0]
     adversarial = torch.autograd.grad(adversarial_loss, last_layer, retain_graph=True)[0]
     weight: Tensor = reconstruction.float().norm() / (adversarial.float().norm() + 1e-4)
-    return weight.clamp(0, MAX_ADAPTIVE_WEIGHT).detach()
+    return weight.clamp(0, cap).detach()

@@ -23,7 +23,7 @@ class GrainHead(nn.Module):
 
 
 class HierarchicalEncoder(nn.Module):
-    """LDM's encoder down to the smallest factor; for each further factor a downsampling and residual blocks.
+    """LDM's encoder down to the smallest factor; for each further factor residual and then a downsampling block.
 
     (B, 3, H, W) in [-1, 1] -> codes by grain, coarsest first: list of (B, channels_out, H/factor, W/factor).
     """
@@ -43,7 +43,7 @@ class HierarchicalEncoder(nn.Module):
             layers += [ResBlock(before if i == 0 else width, width) for i in range(res_blocks)]
         self.trunk = nn.Sequential(*layers)
         self.coarser = nn.ModuleList(
-            nn.Sequential(Downsample(widths[-1]), *[ResBlock(widths[-1], widths[-1]) for _ in range(res_blocks)])
+            nn.Sequential(*[ResBlock(widths[-1], widths[-1]) for _ in range(res_blocks)], Downsample(widths[-1]))
             for _ in factors[1:]
         )
         self.heads = nn.ModuleList(GrainHead(widths[-1], channels_out) for _ in factors)  # finest first

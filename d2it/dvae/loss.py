@@ -1,4 +1,4 @@
-"""Losses of the DVAE: L1 + LPIPS + adversarial + regulariser (paper section 3.1; LDM's weights and manners)."""
+"""Losses of the DVAE: L1 + perceptual + adversarial + regulariser (paper section 3.1)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,10 +26,15 @@ def autoencoder_loss(
     model: DynamicVAE, images: Tensor, grain_map: Tensor, noise: Tensor, *, kl_weight: float = 1e-6,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None, perceptual_weight: float = 1.0,
     discriminator: Callable[[Tensor], Tensor] | None = None, adversarial_weight: float = 0.0,
+    adversarial_cap: float = 0.75, perceptual_share: float = 1.0,
 ) -> AutoencoderLoss:  # fmt: skip
     """The autoencoder's loss on a batch; the discriminator's is `discriminator.hinge_loss`.
 
-    All terms are means over an image's H·W·3 values where LDM's are sums: the same up to one factor of the whole.
+    All terms are means over an image's N = H·W·3 values, as in DQ-VAE, the authors' earlier code; LDM's are sums. L1,
+    perceptual and KL terms are LDM's divided by N; so is the adversarial one, but for the cap of its adaptive weight:
+    LDM's 1e4 would be 1e4 / N here, 0.05 at 256 x 256, as a rule less than the ratio of gradients, and so the weight
+    itself. DQ-VAE has a factor of 1 and a cap of 0.75. The paper gives one number, 0.75, and not which of the two it
+    is; our reading is the cap.
 
     Args:
         model: in training mode.
@@ -39,8 +44,11 @@ def autoencoder_loss(
         kl_weight: with KL.
         perceptual: distance of images and reconstructions, (B,); None for none.
         perceptual_weight: of that distance.
+        perceptual_share: of the images, at least one, that it is computed on: the first ones, so their order must be
+            random; the same loss on average, at less cost.
         discriminator: logits of images; needed where `adversarial_weight` is above 0.
         adversarial_weight: of the adversarial loss, times the adaptive weight.
+        adversarial_cap: the largest adaptive weight.
     """
     posterior = model.encode(images, grain_map)
     latents = posterior.sample(copy_codes(noise, grain_map, model.copies))
@@ -57,13 +65,14 @@ def autoencoder_loss(
     l1 = (images - reconstructions).abs().mean()
     reconstruction = l1
     if perceptual is not None:
-        distance = perceptual(images, reconstructions).mean()
+        seen = max(1, round(perceptual_share * len(images)))
+        distance = perceptual(images[:seen], reconstructions[:seen]).mean()
         reconstruction = l1 + perceptual_weight * distance
-        numbers["lpips"] = distance.detach()
+        numbers["perceptual"] = distance.detach()
     loss = reconstruction + regularization
     if discriminator is not None and adversarial_weight > 0:
         adversarial = -discriminator(reconstructions).mean()
-        weight = adaptive_weight(reconstruction, adversarial, model.decoder.conv_out.weight)
+        weight = adaptive_weight(reconstruction, adversarial, model.decoder.conv_out.weight, adversarial_cap)
         loss = loss + adversarial_weight * weight * adversarial
         numbers |= {"adversarial": adversarial.detach(), "adaptive_weight": weight}
     numbers |= {"l1": l1.detach(), "mse": ((images - reconstructions.detach()) ** 2).mean()}

@@ -108,13 +108,13 @@ def torch_device(gpus: int) -> str:
 
 
 def weights() -> str:
-    """The downloaded files that the stages open, checked.
+    """The files of weights that the stages open, checked.
 
     Raises:
         WeightsError, ParamsError: one is missing or wrong, or params.yaml cannot be used.
     """
     params = load_params()
-    files = [locate(one, weights_folder()) for stage in definitions() for one in needed(stage, params)]
+    files = [locate(one, weights_folder()) for one in needed(definitions(), params)]
     return ", ".join(str(file) for file in files) or "params.yaml needs none"
 
 

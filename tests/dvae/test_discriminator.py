@@ -11,11 +11,12 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from d2it.dvae.discriminator import MAX_ADAPTIVE_WEIGHT, PatchDiscriminator, adaptive_weight, hinge_loss
+from d2it.dvae.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
 from d2it.dvae.loss import adversarial_share, autoencoder_loss
 from d2it.dvae.model import DynamicVAE
 from d2it.params.sections import TrainingParams
 from d2it.ranks.ranks import Ranks
+from d2it.seeds import TrainingSeeds
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.loop import MicroBatch, TrainingRun, Update, train
 from tests.dvae.test_model import dvae, random_map
@@ -73,8 +74,8 @@ def training(folder: Path, ranks: Ranks) -> tuple[DynamicVAE, PatchDiscriminator
         )
     ]  # fmt: skip
     run = TrainingRun(
-        params=PARAMS, rows=8, seed=0, device=torch.device("cpu"), checkpoints=Checkpoints(folder),
-        report=lambda *_: None, label="toy", ranks=ranks,
+        params=PARAMS, rows=8, seeds=TrainingSeeds(0, 0, 0), device=torch.device("cpu"),
+        checkpoints=Checkpoints(folder), report=lambda *_: None, label="toy", ranks=ranks,
     )  # fmt: skip
     return model, adversary, updates, run
 
@@ -153,8 +154,9 @@ def test_gradients_are_finite_on_constant_images(level: float) -> None:
     assert all(bool(g.isfinite().all()) for g in [*gradients(model), images.grad])
 
 
-def test_adaptive_weight_is_bounded_where_the_adversarial_gradient_vanishes() -> None:
+@pytest.mark.parametrize("cap", [0.75, 1e4])
+def test_adaptive_weight_is_capped_where_the_adversarial_gradient_vanishes(cap: float) -> None:
     last = torch.nn.Parameter(torch.tensor([1.0]))
-    weight = adaptive_weight((5e9 * last).sum(), (0 * last).sum(), last)
-    assert float(weight) == MAX_ADAPTIVE_WEIGHT
+    weight = adaptive_weight((5e9 * last).sum(), (0 * last).sum(), last, cap)
+    assert float(weight) == cap
     assert not weight.requires_grad

@@ -119,3 +119,9 @@ def test_ldm_size_encoder_and_decoder_have_ldms_parameter_count() -> None:
         model = DynamicVAE(factors=[8])
     quant_convolutions = (8 * 8 + 8) + (4 * 4 + 4)
     assert sum(p.numel() for p in model.parameters()) + quant_convolutions == 83_653_863
+
+
+def test_each_further_grain_has_residual_blocks_and_then_a_downsampling_block_as_in_the_paper() -> None:
+    model = DynamicVAE(channels=8, multipliers=[1, 1, 2, 2], res_blocks=2, factors=[8, 16, 32])
+    for coarser in model.encoder.coarser:
+        assert [type(block).__name__ for block in coarser] == ["ResBlock", "ResBlock", "Downsample"]
