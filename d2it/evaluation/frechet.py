@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dpstrf  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits
 
+from d2it.finite import require_finite
+
 
 def one_thread() -> threadpool_limits:
     """Linear algebra on one thread: the last digits must not depend on the number of cores."""
@@ -32,6 +34,19 @@ class GaussianStatistics:
         self.count = 0
         self._sum = np.zeros(width)
         self._products = np.zeros((width, width))
+
+    @classmethod
+    def from_arrays(
+        cls, count: NDArray[np.int64], total: NDArray[np.float64], products: NDArray[np.float64]
+    ) -> "GaussianStatistics":
+        """What has these `arrays`."""
+        statistics = cls(0)
+        statistics.count, statistics._sum, statistics._products = int(count), total, products
+        return statistics
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Number of images (), their sum (D,), and the sum of products x xᵀ (D, D)."""
+        return np.array(self.count), self._sum, self._products
 
     def add(self, features: NDArray[np.floating]) -> None:
         """Take in a batch (B, D)."""
@@ -62,13 +77,19 @@ class GaussianStatistics:
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """|m_a - m_b|² + tr(C_a + C_b - 2 (C_a C_b)^½), at least 0; also for covariances without full rank.
 
-    With C_a = L Lᵀ, the eigenvalues of C_a C_b that are not 0 are those of the symmetric Lᵀ C_b L: they are real, and
-    there are no more of them than C_a's rank, which fewer images than features make small.
+    With C_a = L Lᵀ and C_b = M Mᵀ, the eigenvalues of C_a C_b that are not 0 are the squared singular values of Lᵀ M:
+    they are real, their roots come without rounding that a root would magnify, and there are no more of them than
+    either rank, which fewer images than features make small.
+
+    Raises:
+        NonFiniteError: a mean or covariance holds NaN or infinity.
     """
+    for gaussian in (a, b):
+        require_finite(gaussian.mean, "mean of features")
+        require_finite(gaussian.covariance, "covariance of features")
     with one_thread():
-        factor = _cholesky_factor(a.covariance)
-        eigenvalues = np.linalg.eigvalsh(factor.T @ b.covariance @ factor)
-    overlap = np.sqrt(eigenvalues.clip(0)).sum()  # rounding may leave small negative ones
+        factors = _cholesky_factor(a.covariance).T @ _cholesky_factor(b.covariance)
+        overlap = np.linalg.svd(factors, compute_uv=False).sum()
     difference = a.mean - b.mean
     traces = np.trace(a.covariance) + np.trace(b.covariance)
     return max(0.0, float(difference @ difference + traces - 2 * overlap))

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
+from d2it.errors import NonFiniteError
 from d2it.evaluation.frechet import Gaussian, GaussianStatistics, frechet_distance
+from tests.evaluation.conftest import distance_of_features, near
 
 
 def fit(features: NDArray[np.floating]) -> Gaussian:
@@ -25,7 +27,7 @@ def test_statistics_equal_numpys_for_any_cut_and_any_merge(n: int, cuts: list[in
     ours, theirs = GaussianStatistics(4), GaussianStatistics(4)
     for i, part in enumerate(parts):
         (theirs if i < merged else ours).add(part)
-    ours.merge(theirs)
+    ours.merge(GaussianStatistics.from_arrays(*theirs.arrays()))
     gaussian = ours.gaussian()
     expected = features.astype(np.float64)
     assert ours.count == n
@@ -60,10 +62,33 @@ def test_distance_equals_the_matrix_square_root_and_is_symmetric(seed: int) -> N
 def test_distance_of_fewer_images_than_features_equals_that_of_their_factors(n: int, m: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(n, 30)), rng.normal(size=(m, 30)) + 1
-    X, Y = (x - x.mean(0)) / np.sqrt(n - 1), (y - y.mean(0)) / np.sqrt(m - 1)
-    overlap = np.linalg.svd(X @ Y.T, compute_uv=False).sum()  # trace of (X'X Y'Y)^½
-    expected = ((x.mean(0) - y.mean(0)) ** 2).sum() + (X**2).sum() + (Y**2).sum() - 2 * overlap
-    assert frechet_distance(fit(x), fit(y)) == pytest.approx(expected, rel=1e-5)
+    assert frechet_distance(fit(x), fit(y)) == pytest.approx(distance_of_features(x, y), rel=1e-6)
+
+
+def decaying(rng: np.random.Generator, n: int, d: int, shift: float) -> NDArray[np.float32]:
+    """Features as a network's: not negative, with variances over four orders of magnitude."""
+    rotation = np.linalg.qr(np.random.default_rng(7).normal(size=(d, d)))[0]
+    scales = np.exp(-9.2 * np.arange(d) / d)
+    return np.maximum(rng.normal(size=(n, d)) * scales @ rotation + 0.3 + shift, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n", "m"), [(600, 500), (40, 600), (30, 50)])
+def test_distance_equals_that_of_singular_values_of_the_features_themselves(n: int, m: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = decaying(rng, n, 192, 0), decaying(rng, m, 192, 0.05)
+    source = f"singular values in float64, {n} and {m} images of 192 features"
+    near("Frechet distance", frechet_distance(fit(x), fit(y)), distance_of_features(x, y), source)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_what_is_no_number_has_no_distance(wrong: float) -> None:
+    good = Gaussian(np.zeros(2), np.eye(2))
+    broken = np.array([[1, 0], [0, wrong]])
+    for bad in (Gaussian(np.array([0, wrong]), np.eye(2)), Gaussian(np.zeros(2), broken)):
+        with pytest.raises(NonFiniteError):
+            frechet_distance(good, bad)
+        with pytest.raises(NonFiniteError):
+            frechet_distance(bad, good)
 
 
 @pytest.mark.parametrize("n", [5, 100])
