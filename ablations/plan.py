@@ -69,8 +69,8 @@ class Plan:
     @property
     def metric_keys(self) -> tuple[str, ...]:
         """The table's metrics as a parent run in MLflow names them."""
-        random = any(experiment.params.fid.extractor == "random" for experiment in self.experiments)
-        return tuple(metric.stand_in if random and metric.stand_in else metric.key for metric in self.table.metrics)
+        other = any(experiment.params.fid.extractor != "inception" for experiment in self.experiments)
+        return tuple(metric.stand_in if other and metric.stand_in else metric.key for metric in self.table.metrics)
 
     @property
     def asked_for(self) -> str:

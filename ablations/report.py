@@ -95,9 +95,9 @@ def _opening(chosen: Plan, standings: Sequence[Standing]) -> str:
     if any(result.other_code for result in results):
         sentences.append("Some were made by code that has changed since (†).")
     sentences.append("± is the standard deviation over n seeds, n - 1 in its denominator.")
-    if any(experiment.params.fid.extractor == "random" for experiment in chosen.experiments):
-        smaller = "The demo is far smaller and its" if chosen.preset == DEMO else "The"
-        sentences.append(f"{smaller} extractor has random weights: compare the order of settings, not the numbers.")
+    if any(experiment.params.fid.extractor != "inception" for experiment in chosen.experiments):
+        smaller = "The demo is far smaller, and its distances are" if chosen.preset == DEMO else "Distances are"
+        sentences.append(f"{smaller} of another extractor's features, no FID: compare the order of settings.")
     return " ".join([*sentences, *chosen.table.notes])
 
 

@@ -30,7 +30,7 @@ class Metric(Section):
 
     name: str
     key: str  # '<stage>.<name>' of outputs/<stage>/metrics.json
-    stand_in: str = ""  # likewise where the extractor has random weights, as in the demo
+    stand_in: str = ""  # likewise where the extractor is not Inception, as in the demo
     lower_is_better: bool | None = True  # None: a property, not a merit
     shape: Shape | None = None  # what the paper's figure says of it along x
     unit: float = 1.0  # that the table counts it in: 1e6 where metrics.json holds a count and the table millions

@@ -1,189 +1,295 @@
-"""Stage fid: samples beside real images, and reconstructions beside their originals, by their Frechet distances.
+"""Stage fid: samples beside real images, and reconstructions beside their originals, in numbers.
 
-rFID is measured here and not in train_dvae, so that a change in evaluation never retrains.
+Which ones, and their names: docs/evaluation.md. Reconstructions are measured here and not in train_dvae, so that a
+change in evaluation never retrains.
 """
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from d2it import pictures
 from d2it.data.arrays import Arrays
-from d2it.data.description import read_description
+from d2it.data.description import DataDescription, read_description
+from d2it.data.latents import Latents, RowsByLabel
 from d2it.data.photos import Photos, to_uint8
-from d2it.data.shards import Shards, Shuffled
+from d2it.data.samples import Samples
 from d2it.dvae.model import DynamicVAE, load_dvae
-from d2it.evaluation.features import RANDOM_SEED, InceptionFeatures, load_inception_weights, random_weights
+from d2it.dvae.perceptual import open_perceptual
+from d2it.evaluation.class_agreement import ClassStatistics, agreement
+from d2it.evaluation.features import open_extractor
 from d2it.evaluation.frechet import frechet_distance
-from d2it.evaluation.precision_recall import nearest, precision_recall
-from d2it.evaluation.reference import Reference, load_reference, save_reference
-from d2it.evaluation.statistics import ImageStatistics, measured_features
+from d2it.evaluation.grain_maps import compare_maps, fine_frequency, frequent_patterns
+from d2it.evaluation.images import Images, PreparedImages, Subset, check_same_size, fair_sample
+from d2it.evaluation.measure import Measured, Measurement, Pass, Side, check_counts, compare, number_name
+from d2it.evaluation.precision_recall import nearest
+from d2it.evaluation.protocol import GRAIN_MAPS, LARGEST_PSNR, protocol
+from d2it.evaluation.reference import Identity, Reference, load_reference, save_reference
+from d2it.evaluation.similarity import psnr, ssim
+from d2it.evaluation.statistics import Wanted
+from d2it.files import write_text
 from d2it.grain.thresholds import grain_maps
-from d2it.params.sections import FIDParams
+from d2it.params.sections import Params
 from d2it.progress import Progress
-from d2it.ranks.in_order import in_order
-from d2it.weights import INCEPTION, locate
 from pipeline.errors import StageError
 from stages.lineage import check_inputs
 from stages.stage import Stage
 
-Take = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # indices (B,) -> images (B, H, W, 3)
-
 SHOWN = 8  # samples beside their nearest reference images
 SHOWN_PIXELS = 128  # about this wide
-FEATURES_VERSION = 2  # raise it when features change, so that no older reference is used
+SHOWN_MAPS, REGION_PIXELS = 16, 16
+REAL_MAPS = 4096  # that the samples' grain maps are compared with, at least
+PATTERNS = 8  # of 2 x 2 regions, printed
+VERSION = 3  # of what reference.npz holds; raise it when that changes, so that no older one is used
 
-# With seeded weights every number has another name: nobody may take it for FID.
-NAMES = {
-    "inception": ("fid", "sfid", "inception_score", "precision", "recall", "rfid"),
-    "random": (
-        "random_frechet_distance", "random_spatial_frechet_distance", "random_inception_score", "random_precision",
-        "random_recall", "random_reconstruction_frechet_distance",
-    ),
-}  # fmt: skip
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What is compared."""
+
+    samples: Samples
+    train: Images
+    validation: Images
+    data: DataDescription
+    metrics: tuple[str, ...]  # see d2it/evaluation/measure.py
+    half: str  # `fid.reference`
+    taught: NDArray[np.int64]  # numbers of the training images that the classifier learns from
+    kept: NDArray[np.int64]  # numbers of the reference images that precision, recall and KID use
+
+    @property
+    def reference(self) -> Images:
+        """The real images that samples are compared with."""
+        return self.train if self.half == "train" else self.validation
+
+    @property
+    def classes(self) -> int:
+        """Of the training images; 0: none to tell apart."""
+        return len(self.data.classes) if len(self.data.classes) > 1 else 0
 
 
 def main(stage: Stage) -> dict[str, float]:
-    """Writes reference.npz, unless one for the same images is there, and nearest.png; returns what NAMES says.
+    """Writes reference.npz, unless one for the same images is there, nearest.png, grain_maps.png and protocol.json.
+
+    Returns:
+        The numbers that protocol.json explains.
 
     Raises:
-        StageError: inputs that cannot be compared, known before any work.
-        WeightsError: the extractor's weights are missing or wrong.
+        UserError: inputs that cannot be compared, or weights that are missing or wrong; known before any work.
     """
-    fid, prepare = stage.params.fid, stage.outputs / "prepare"
-    check_inputs(stage, "prepare", "train_dvae")
-    samples = open_samples(stage.outputs / "sample" / "samples.npz")
-    real, validation = open_images(prepare / fid.reference), open_images(prepare / "validation")
-    check(fid, {"samples": len(samples), fid.reference: len(real)}, min(fid.reconstructions, len(validation)))
+    params, fid = stage.params, stage.params.fid
+    check_inputs(stage, "prepare", "train_dvae", "encode_latents")
+    inputs = open_inputs(stage)
     model = load_dvae(stage.outputs / "train_dvae", stage.device)
-    extractor = open_extractor(fid, stage.weights, stage.device)
-    photos = Photos(prepare / "validation", flip=False)
-    compared = min(fid.reconstructions, photos.photos)
-    key = reference_key(fid, prepare)
-    reference = load_reference(stage.out / "reference.npz", key) if stage.main_rank else None
-    known = bool(stage.ranks.broadcast(torch.tensor(reference is not None)))
-    same_originals = fid.reference == "validation" and compared == len(real)
+    perceptual = None
+    if params.dvae.perceptual_weight > 0:
+        perceptual = open_perceptual(params.dvae.perceptual, stage.weights).to(stage.device)
+    extractor = open_extractor(fid.extractor, stage.weights, stage.device)
+    identity = Identity(key=reference_key(params, inputs), extractor=extractor.identity)
+    known = load_reference(stage.out / "reference.npz", identity) if stage.main_rank else None
+    lacking = not bool(stage.ranks.broadcast(torch.tensor(known is not None)))
 
-    images = len(samples) + compared + (0 if known else len(real)) + (0 if same_originals else compared)
-    with Progress(images, "fid") as progress:
-
-        def measure(take: Take, count: int, keep: int = 0) -> ImageStatistics:
-            """Of the first `count` images, on rank 0; on other ranks, which compute their share, of none."""
-
-            def features(start: int) -> Arrays:
-                return measured_features(extractor, take(np.arange(start, min(start + fid.batch_size, count))))
-
-            batches = in_order(stage.ranks, range(0, count, fid.batch_size), features)
-            return ImageStatistics(keep).measure(batches, progress.update)
-
-        if not known:
-            of_real = measure(real.take, len(real), fid.neighbour_images)
-            if stage.main_rank:
-                reference = Reference(of_real.pool.gaussian(), of_real.spatial.gaussian(), of_real.features)
-                save_reference(stage.out / "reference.npz", reference, key)
-        drawn = measure(samples.__getitem__, len(samples), fid.neighbour_images)
-        reconstructed = measure(reconstructions(model, photos, validation.order), compared)
-        of_originals = None if same_originals else measure(validation.take, compared)
+    real = len(inputs.validation) + (len(inputs.taught) if inputs.half == "train" or inputs.classes else 0)
+    total = len(inputs.samples) + len(inputs.validation) + (real if lacking else 0)
+    with Progress(total, "fid") as progress:
+        run = Pass(
+            extractor=extractor, batch_size=fid.batch_size, scratch=stage.scratch, ranks=stage.ranks,
+            advance=progress.update,
+        )  # fmt: skip
+        measured = measure_real(run, inputs) if lacking else None
+        all_samples = np.arange(len(inputs.samples))
+        inception = extractor.name == "inception"
+        drawn = run.over(inputs.samples, Wanted(pool=True, spatial=inception, score=inception, keep=all_samples))
+        photos = Photos(stage.outputs / "prepare" / "validation", flip=False)
+        reconstructed = measure_reconstructions(run, model, photos, perceptual)
     if not stage.main_rank:
         return {}
 
-    assert reference is not None
-    originals = of_originals.pool.gaussian() if of_originals else reference.pool
-    picture = nearest_picture(samples, drawn.features, real, reference.features, name=fid.reference)
+    if measured is not None:
+        known = to_reference(inputs, *measured)
+        take = (lambda rows: inputs.reference.take(inputs.kept[rows])) if inception else None
+        save_reference(stage.out / "reference.npz", known, identity, take=take, size=inputs.reference.size)
+    assert known is not None
+    numbers = numbers_of_samples(inputs, drawn, known, fid.neighbours)
+    assert reconstructed.statistics.pool is not None
+    numbers["rfd"] = frechet_distance(known.originals or known.pool, reconstructed.statistics.pool.gaussian())
+    named = {number_name(name, extractor.name): value for name, value in numbers.items()}
+    similarity = ["psnr", "ssim", *([params.dvae.perceptual] if perceptual is not None else [])]
+    means = reconstructed.statistics.means
+    named |= {f"reconstruction_{name}": float(x) for name, x in zip(similarity, means, strict=True)}
+
+    picture = nearest_picture(inputs, drawn.features[:SHOWN], known.features)
     pictures.save_png(stage.out / "nearest.png", picture)
     stage.report(0, {}, {"nearest": picture})
-    shares = precision_recall(reference.features, drawn.features, fid.neighbours)
-    numbers = (
-        frechet_distance(reference.pool, drawn.pool.gaussian()),
-        frechet_distance(reference.spatial, drawn.spatial.gaussian()), drawn.inception_score.score(),
-        shares.precision, shares.recall, frechet_distance(originals, reconstructed.pool.gaussian()),
+    of_maps, real_maps = judge_grain_maps(stage, inputs)
+    named |= {f"{GRAIN_MAPS}{name}": value for name, value in of_maps.items()}
+    validation = len(inputs.validation)
+    images = {
+        "samples": len(inputs.samples), "reference": len(inputs.reference), "reference_kept": len(inputs.kept),
+        "train": len(inputs.taught), "validation": validation, "reconstructions": validation,
+        "real_grain_maps": real_maps,
+    }  # fmt: skip
+    how = protocol(
+        params, sorted(named), images=images, extractor=extractor.identity, size=inputs.samples.size,
+        data=inputs.data.fingerprint,
     )  # fmt: skip
-    return dict(zip(NAMES[fid.extractor], numbers, strict=True))
+    write_text(stage.out / "protocol.json", how)
+    return named
 
 
-def open_samples(path: Path) -> NDArray[np.uint8]:
-    """Samples uint8 (N, H, W, 3), `arr_0` of the ADM evaluator's npz.
-
-    Raises:
-        StageError: the file holds something else.
-    """
-    with np.load(path, allow_pickle=False) as file:
-        samples: NDArray[np.uint8] = file["arr_0"]
-    if samples.dtype != np.uint8 or samples.ndim != 4 or samples.shape[3] != 3:
-        raise StageError(f"{path}: arr_0: {samples.dtype} {samples.shape}: must be uint8 (N, H, W, 3)")
-    return samples
-
-
-def open_images(folder: Path) -> Shuffled:
-    """The prepared images of one half of the data, in an order of which any first part is a fair sample.
+def open_inputs(stage: Stage) -> Inputs:
+    """Samples and real images, which can be compared.
 
     Raises:
-        StageError: there are none.
+        UserError: they cannot.
     """
-    try:
-        return Shuffled(Shards(folder, "images"))
-    except FileNotFoundError:
-        raise StageError(f"{folder}: no images: fid compares with {folder.name} images; see data.validation") from None
-
-
-def check(fid: FIDParams, counts: dict[str, int], reconstructions: int) -> None:
-    """Whether there are enough images on both sides, `counts` by name, and enough reconstructions.
-
-    Raises:
-        StageError: there are not.
-    """
-    for name, count in [*counts.items(), ("reconstructions", reconstructions)]:
-        if count < 2:
-            raise StageError(f"{name}: {count} images: a Frechet distance needs at least 2")
-    for name, count in counts.items():
-        used = min(count, fid.neighbour_images)
-        if used <= fid.neighbours:
-            raise StageError(f"fid.neighbours = {fid.neighbours}: must be below the {used} {name} images compared")
-
-
-def open_extractor(fid: FIDParams, weights: Path, device: torch.device) -> InceptionFeatures:
-    """The network that `fid.extractor` names."""
-    inception = fid.extractor == "inception"
-    return InceptionFeatures(
-        load_inception_weights(locate(INCEPTION, weights)) if inception else random_weights(), device
-    )
-
-
-def reference_key(fid: FIDParams, prepare: Path) -> str:
-    """Names all that the reference statistics depend on, batches included, whose size changes the rounding."""
+    fid, prepare = stage.params.fid, stage.outputs / "prepare"
     data = read_description(prepare)
+    for half, count in (("train", data.train), ("validation", data.validation)):
+        if not count:
+            raise StageError(f"{prepare / half}: no images: fid compares with {half} images; see data.validation")
+    samples = Samples(stage.outputs / "sample" / "samples.npz", check=stage.main_rank)
+    train, validation = (PreparedImages(prepare / half) for half in ("train", "validation"))
+    reference = train if fid.reference == "train" else validation
+    kept = fair_sample(len(reference), fid.reference_images)
+    taught = fair_sample(len(train), len(train) if fid.reference == "train" else fid.classifier_images)
+    metrics = ["fd", "kid", "precision", "recall"]
+    if fid.extractor == "inception":
+        metrics += ["sfd", "inception_score"]
+    if len(data.classes) > 1:
+        metrics.append("class_agreement")
+        if samples.labels is None:
+            raise StageError(f"{samples.path}: no arr_1: class agreement needs the samples' labels")
+        if train.labels is None or len(np.unique(train.labels[taught])) < 2:
+            raise StageError(f"fid.classifier_images: {len(taught)} training images of one class: must be of two or more")
+    check_same_size([(str(samples.path), samples), (str(prepare / fid.reference), reference)])
+    check_counts(metrics, {"samples": len(samples), f"fid.reference = {fid.reference}": len(kept)}, fid.neighbours)
+    check_counts(["fd"], {"validation": len(validation)}, fid.neighbours)
+    return Inputs(
+        samples=samples, train=train, validation=validation, data=data, metrics=tuple(metrics), half=fid.reference,
+        taught=taught, kept=kept,
+    )  # fmt: skip
+
+
+def reference_key(params: Params, inputs: Inputs) -> str:
+    """Names all that reference.npz depends on beside the extractor; batches too, whose size changes the rounding."""
     parts = {
-        "version": FEATURES_VERSION, "extractor": fid.extractor,
-        "weights": INCEPTION.sha256 if fid.extractor == "inception" else f"seed {RANDOM_SEED}",
-        "data": data.fingerprint, "reference": fid.reference,
-        "images": data.train if fid.reference == "train" else data.validation,
-        "neighbour_images": fid.neighbour_images, "batch_size": fid.batch_size,
+        "version": VERSION, "data": inputs.data.fingerprint, "classes": inputs.classes, "reference": inputs.half,
+        "train": len(inputs.taught), "validation": inputs.data.validation,
+        "reference_images": len(inputs.kept), "batch_size": params.fid.batch_size,
     }  # fmt: skip
     return json.dumps(parts)
 
 
-def reconstructions(model: DynamicVAE, photos: Photos, order: NDArray[np.int64]) -> Take:
-    """By place in `order`: what the DVAE makes of a photo, uint8 (B, H, W, 3)."""
+def measure_real(run: Pass, inputs: Inputs) -> tuple[Measured | None, Measured]:
+    """The training images, where they are the reference or teach a classifier, and the validation images."""
+    inception = run.extractor.name == "inception"
+    of_train = Wanted(classes=inputs.classes)
+    if inputs.half == "train":
+        of_train = Wanted(pool=True, spatial=inception, classes=inputs.classes, keep=inputs.kept)
+    of_validation = Wanted(
+        pool=True, spatial=inception and inputs.half == "validation", keep=np.arange(len(inputs.validation))
+    )
+    train = run.over(Subset(inputs.train, inputs.taught), of_train) if not of_train.nothing else None
+    return train, run.over(inputs.validation, of_validation)
+
+
+def to_reference(inputs: Inputs, train: Measured | None, validation: Measured) -> Reference:
+    """What is kept of the real images."""
+    of_reference = train if train is not None and inputs.half == "train" else validation
+    features = of_reference.features[:] if inputs.half == "train" else validation.features.take(inputs.kept)
+    classes: Arrays = ()
+    recognised = None
+    if train is not None and train.statistics.classes is not None:
+        assert inputs.validation.labels is not None
+        classes = train.statistics.classes.arrays()
+        recognised = agreement(train.statistics.classes.fit(), validation.features.rows, inputs.validation.labels)
+    pool, spatial, originals = of_reference.statistics.pool, of_reference.statistics.spatial, validation.statistics.pool
+    assert pool is not None
+    assert originals is not None
+    return Reference(
+        pool=pool.gaussian(), spatial=spatial.gaussian() if spatial else None, features=features, classes=classes,
+        originals=originals.gaussian() if inputs.half == "train" else None, agreement=recognised,
+    )  # fmt: skip
+
+
+def numbers_of_samples(inputs: Inputs, drawn: Measured, reference: Reference, neighbours: int) -> dict[str, float]:
+    """By names without the extractor."""
+    statistics = drawn.statistics
+    assert statistics.pool is not None
+    samples = Side(
+        pool=statistics.pool.gaussian(), spatial=statistics.spatial.gaussian() if statistics.spatial else None,
+        score=statistics.score.score() if statistics.score else None, features=drawn.features.rows,
+    )  # fmt: skip
+    real = Side(pool=reference.pool, spatial=reference.spatial, features=reference.features)
+    numbers = compare(inputs.metrics, samples, real, neighbours)
+    if reference.agreement is not None:
+        assert inputs.samples.labels is not None
+        classifier = ClassStatistics.from_arrays(*reference.classes).fit()
+        numbers["class_agreement"] = agreement(classifier, drawn.features.rows, inputs.samples.labels)
+        numbers["class_agreement_validation"] = reference.agreement
+    return numbers
+
+
+def measure_reconstructions(
+    run: Pass, model: DynamicVAE, photos: Photos, perceptual: torch.nn.Module | None
+) -> Measured:
+    """Features of what the DVAE makes of all photos, and how near it is to them: PSNR, SSIM, perceptual distance."""
+    device = next(model.parameters()).device
 
     @torch.inference_mode()
-    def take(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        device = next(model.parameters()).device
-        batch = photos.take(order[rows], device)
-        maps = torch.from_numpy(grain_maps(batch.entropy, model.thresholds)).to(device)
-        return to_uint8(model.reconstruct(batch.images, maps))
+    def measure(batch: tuple[Tensor, NDArray[np.float32]]) -> Measurement:
+        images, entropy = batch[0].to(device), batch[1]
+        maps = torch.from_numpy(grain_maps(entropy, model.thresholds)).to(device)
+        reconstructed = model.reconstruct(images, maps)
+        pixels, originals = to_uint8(reconstructed), to_uint8(images)
+        numbers = [np.minimum(psnr(originals, pixels), LARGEST_PSNR), ssim(originals, pixels)]
+        if perceptual is not None:
+            numbers.append(perceptual(images, reconstructed).double().cpu().numpy())
+        return Measurement(run.extractor(pixels), np.stack(numbers, 1))
 
-    return take
+    def read(rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.float32]]:
+        batch = photos.take(rows, torch.device("cpu"))
+        return batch.images, batch.entropy
+
+    wanted = Wanted(pool=True, numbers=2 if perceptual is None else 3)
+    return run.through(wanted, read, measure, count=photos.photos)
 
 
-def nearest_picture(
-    samples: NDArray[np.uint8], features: NDArray[np.float32], real: Shuffled, others: NDArray[np.float32], *, name: str
-) -> NDArray[np.uint8]:
-    """The first samples above the real images nearest to them by pool features, among those whose features are kept."""
-    shown = samples[: min(SHOWN, len(features))]
-    closest = real.take(nearest(features[: len(shown)], others))
-    rows = [shown, closest]
-    return pictures.grid(rows, ["sample", f"nearest {name} image"], scale=max(1, SHOWN_PIXELS // samples.shape[1]))
+def nearest_picture(inputs: Inputs, features: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The first samples, with their features, above the real images nearest to them, among those whose are kept."""
+    shown = inputs.samples.take(np.arange(len(features)))
+    closest = inputs.reference.take(inputs.kept[nearest(features, others)])
+    captions = ["sample", f"nearest {inputs.half} image"]
+    return pictures.grid([shown, closest], captions, scale=max(1, SHOWN_PIXELS // inputs.samples.size))
+
+
+def judge_grain_maps(stage: Stage, inputs: Inputs) -> tuple[dict[str, float], int]:
+    """The samples' grain maps beside those of training images of the same classes: numbers, and how many are real."""
+    maps = np.load(stage.outputs / "sample" / "grain_maps.npy", allow_pickle=False)  # (N, h, w)
+    labels = inputs.samples.labels if inputs.samples.labels is not None else np.zeros(len(maps), np.int64)
+    of_real = np.resize(labels, max(len(labels), REAL_MAPS))
+    latents = Latents(stage.outputs / "encode_latents" / "train")
+    rows = RowsByLabel(latents.labels).pick(of_real, np.random.default_rng(0).random(len(of_real)))
+    real, grains = latents.take_maps(rows, torch.device("cpu"))[0].numpy(), stage.params.grain.grains
+    numbers = compare_maps(maps, real, grains)
+    print("drawn against real grain maps: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()), flush=True)
+    patterns = frequent_patterns(maps, real, grains, PATTERNS)
+    print("2 x 2 patterns, drawn (real): " + ", ".join(f"{p} {a:.3f} ({b:.3f})" for p, a, b in patterns), flush=True)
+    picture = grain_maps_picture(real, maps, grains)
+    pictures.save_png(stage.out / "grain_maps.png", picture)
+    stage.report(0, {}, {"grain_maps": picture})
+    return numbers, len(real)
+
+
+def grain_maps_picture(real: NDArray[np.uint8], drawn: NDArray[np.uint8], grains: int) -> NDArray[np.uint8]:
+    """Real maps above drawn ones, and how often each region is fine in all of them."""
+    size, rows = real.shape[1] * REGION_PIXELS, []
+    for maps in (real, drawn):
+        frequency = pictures.frequency_pictures(fine_frequency(maps, grains)[None], size)
+        shown = pictures.grain_map_pictures(maps[: min(SHOWN_MAPS, len(drawn))], grains, size)
+        rows.append(np.concatenate([shown, frequency]))
+    return pictures.grid(rows, ["real", "drawn"], [""] * (len(rows[0]) - 1) + ["fine"])

@@ -72,10 +72,10 @@ def open_source(params: Params) -> Source:
     """The images that `data` names; a relative path starts at the repository's root, also in an experiment's copy."""
     data = params.data
     if data.source == "skimage":
-        source = open_demo(data.image_size, data.train_crops, data.validation_crops, params.seed)
+        source = open_demo(data.image_size, data.train_crops, data.validation_crops, data.seed)
     else:
         path = find_root() / Path(data.source).expanduser()
-        source = open_images(path, data.image_size, data.validation, params.seed)
+        source = open_images(path, data.image_size, data.validation, data.seed)
     return source if data.labels == "folder" else without_labels(source)
 
 

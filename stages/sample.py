@@ -1,6 +1,7 @@
 """Stage sample: draw grain maps, then images on them."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,15 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it import pictures
-from d2it.data.arrays import Arrays, save_npz
+from d2it.data.arrays import Arrays
 from d2it.data.latents import Latents
 from d2it.data.parts import Parts
 from d2it.data.photos import to_uint8
+from d2it.data.samples import SamplesWriter
 from d2it.diffusion.generate import ImageGenerator
-from d2it.diffusion.grain import sample_grain_maps
+from d2it.diffusion.grain_source import RandomMaps, RealMaps, TransformerMaps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import Schedule, linear_schedule
 from d2it.dvae.model import load_dvae
+from d2it.params.sections import SampleParams
 from d2it.progress import Progress
 from d2it.ranks.in_order import in_order
 from d2it.saved import read_config
@@ -29,51 +32,33 @@ from stages.stage import Stage
 SHOWN, A_ROW = 24, 8
 
 
-class GrainMaps:
-    """Where the grain maps of samples come from (`sample.grain_source`); a map depends on its image's index alone."""
-
-    def __init__(self, stage: Stage, schedule: Schedule) -> None:
-        self.params, self.device, self.schedule = stage.params, stage.device, schedule
-        folder = stage.outputs / "encode_latents" / "train"
-        self.latents, self.shares = Latents(folder), read_config(folder)["grain_shares"]
-        self.model = load_grain(stage.outputs / "train_grain", stage.device)
-        self.region_grid = self.model.region_grid
+class GrainMaps(Protocol):
+    """A source of grain maps; a map depends on its image's stream and label alone."""
 
     def draw(self, labels: Tensor, streams: ImageStreams) -> Tensor:
         """(B, h, w) uint8 grain maps, one for each label (B,)."""
-        source = self.params.sample.grain_source
-        if source == "transformer":
-            return sample_grain_maps(self.schedule, self.model, labels, streams)
-        if source == "real":
-            place = streams.uniform(()).double().cpu().numpy()
-            rows = (place * self.latents.rows).astype(np.int64)
-            return self.latents.take_maps(rows, self.device)[0]
-        edges = torch.tensor(self.shares, device=self.device).cumsum(0)[:-1]
-        uniform = streams.uniform((self.region_grid, self.region_grid))
-        return (uniform[..., None] >= edges).sum(-1).to(torch.uint8)
 
 
 @torch.no_grad()
 def main(stage: Stage) -> dict[str, float]:
-    """Writes samples.npz (uint8 (N, H, W, 3) `arr_0`, int64 labels `arr_1`) and samples.png, grain_maps.npy."""
+    """Writes samples.npz (uint8 (N, H, W, 3) `arr_0`, int64 labels `arr_1`), grain_maps.npy and samples.png."""
     p, device = stage.params, stage.device
     check_inputs(stage, "prepare", "train_dvae", "encode_latents", "train_grain", "train_content")
     folder = stage.outputs / "train_content"
-    config = read_config(folder)
-    content = load_content(folder, device)
+    config, content = read_config(folder), load_content(folder, device)
     dvae = load_dvae(stage.outputs / "train_dvae", device)
     schedule = linear_schedule(**config["schedule"]).to(device)
     generator = ImageGenerator(
         dvae=dvae, content=content, schedule=schedule, objective=config["objective"], steps=p.sample.steps,
         sampler=p.sample.sampler, guidance=p.sample.guidance, guidance_interval=p.sample.guidance_interval,
+        guidance_channels=p.sample.guidance_channels, precision=p.sample.precision,
     )  # fmt: skip
-    grain_maps = GrainMaps(stage, schedule.respaced(p.sample.grain_steps))
-    labels = np.arange(p.sample.images) % max(1, content.no_class)  # equal numbers of each class
+    grain_maps, labels = open_grain_maps(stage, schedule), draw_labels(p.sample, content.no_class)
 
     def draw(start: int) -> Arrays:
-        stop = min(start + p.sample.batch_size, p.sample.images)
-        streams = ImageStreams([stream_seed(p.seed, "sample", i) for i in range(start, stop)], device)
-        of_batch = torch.from_numpy(labels[start:stop]).to(device)
+        of_batch = torch.from_numpy(labels[start : start + p.sample.batch_size]).to(device)
+        seeds = [stream_seed(p.sample.seed, "sample", start + i) for i in range(len(of_batch))]
+        streams = ImageStreams(seeds, device)
         grain_map = grain_maps.draw(of_batch, streams)
         return to_uint8(generator.images(of_batch, grain_map, streams)), grain_map.cpu().numpy()
 
@@ -82,16 +67,30 @@ def main(stage: Stage) -> dict[str, float]:
     _draw_missing(stage, parts, starts, draw)
     if not stage.main_rank:
         return {}
-    size = grain_maps.region_grid * dvae.factors[-1]
-    images = np.empty((p.sample.images, size, size, 3), np.uint8)
-    maps = np.empty((p.sample.images, grain_maps.region_grid, grain_maps.region_grid), np.uint8)
-    for start in starts:
-        batch = slice(start, start + p.sample.batch_size)
-        images[batch], maps[batch] = parts.load(start)
-    save_npz(stage.out / "samples.npz", arr_0=images, arr_1=labels)
-    np.save(stage.out / "grain_maps.npy", maps)
-    _picture(stage, images, maps, len(content.copies))
-    return {"fine_ratio": float((maps == len(content.copies) - 1).mean()), "images": float(len(images))}
+    maps = _write(stage, parts, starts, labels)
+    shown = np.concatenate([parts.load(start)[0] for start in starts if start < SHOWN])[:SHOWN]
+    _picture(stage, shown, maps[:SHOWN], len(content.copies))
+    return {"fine_ratio": float((maps == len(content.copies) - 1).mean()), "images": float(len(maps))}
+
+
+def open_grain_maps(stage: Stage, schedule: Schedule) -> GrainMaps:
+    """What `sample.grain_source` names; `schedule`: of training, also the grain transformer's."""
+    sample = stage.params.sample
+    if sample.grain_source == "transformer":
+        model = load_grain(stage.outputs / "train_grain", stage.device)
+        return TransformerMaps(model, schedule.respaced(sample.grain_steps), sample.grain_guidance)
+    folder = stage.outputs / "encode_latents" / "train"
+    if sample.grain_source == "real":
+        return RealMaps(Latents(folder))
+    regions = np.load(folder / "regions_by_label.npy", allow_pickle=False)
+    return RandomMaps(regions, stage.params.region_grid)
+
+
+def draw_labels(sample: SampleParams, classes: int) -> NDArray[np.int64]:
+    """One label for each sample, (N,): 0, 1, 2, ... in turn, or at random; 0 for an unconditional model."""
+    if sample.labels == "balanced":
+        return np.arange(sample.images, dtype=np.int64) % max(1, classes)
+    return np.random.default_rng(stream_seed(sample.seed, "labels")).integers(0, max(1, classes), sample.images)
 
 
 def _draw_missing(stage: Stage, parts: Parts, starts: range, draw: Callable[[int], Arrays]) -> None:
@@ -109,13 +108,26 @@ def _draw_missing(stage: Stage, parts: Parts, starts: range, draw: Callable[[int
             progress.update(len(batch[0]))
 
 
+def _write(stage: Stage, parts: Parts, starts: range, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The batches into one file, one after the other; returns the grain maps (N, h, w)."""
+    maps, size = [], parts.load(0)[0].shape[1]
+    with SamplesWriter(stage.out / "samples.npz", images=len(labels), size=size) as writer:
+        for start in starts:
+            images, of_batch = parts.load(start)
+            writer.append(images, labels[start : start + len(images)])
+            maps.append(of_batch)
+    joined: NDArray[np.uint8] = np.concatenate(maps)
+    np.save(stage.out / "grain_maps.npy", joined)
+    return joined
+
+
 def _picture(stage: Stage, images: NDArray[np.uint8], maps: NDArray[np.uint8], grains: int) -> None:
-    """The first samples, with and without their grain maps."""
-    images = pictures.enlarge(images[:SHOWN], pictures.legible(images.shape[1]))
-    overlaid = pictures.overlay(images[:SHOWN], maps[:SHOWN], grains)
+    """Samples with and without their grain maps."""
+    images = pictures.enlarge(images, pictures.legible(images.shape[1]))
+    overlaid = pictures.overlay(images, maps, grains)
     rows = []
-    for start in range(0, min(SHOWN, len(images)), A_ROW):
-        rows += [images[start : min(start + A_ROW, SHOWN)], overlaid[start : start + A_ROW]]
+    for start in range(0, len(images), A_ROW):
+        rows += [images[start : start + A_ROW], overlaid[start : start + A_ROW]]
     picture = pictures.grid(rows, ["sample", "grain map"] * (len(rows) // 2))
     pictures.save_png(stage.out / "samples.png", picture)
     stage.report(0, {}, {"samples": picture})

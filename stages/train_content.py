@@ -16,7 +16,7 @@ from d2it.diffusion.schedule import linear_schedule
 from d2it.dvae.model import load_dvae
 from d2it.params.architecture import content_arguments
 from d2it.saved import describe, read_config, save_model
-from d2it.seeds import stream_seed
+from d2it.seeds import stream_seed, training_seeds
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
 from d2it.training.loop import MicroBatch
@@ -40,7 +40,8 @@ def main(stage: Stage) -> dict[str, float]:
     latents, origin = Latents(folder), read_config(folder)
     dvae = load_dvae(stage.outputs / "train_dvae", device)
     schedule = linear_schedule(**p.diffusion.schedule).to(device)
-    torch.manual_seed(stream_seed(p.seed, "content", "weights"))
+    seeds = training_seeds(p.seed, p.seeds, "content")
+    torch.manual_seed(seeds.weights)
     model = DynamicContentTransformer(
         **content_arguments(p, len(read_description(stage.outputs / "prepare").classes)),
         activation_checkpointing=p.content_transformer.activation_checkpointing,
@@ -50,7 +51,7 @@ def main(stage: Stage) -> dict[str, float]:
         losses = draw_content_loss(
             schedule, model, latents.take(micro.rows, device), micro.generator, scale=dvae.latent_scale,
             label_dropout=p.content_transformer.label_dropout, objective=p.diffusion.objective,
-            weighting=p.content_transformer.loss_weighting,
+            weighting=p.content_transformer.loss_weighting, flow_times=p.diffusion.flow_times,
         )  # fmt: skip
         means = {name: values.mean() for name, values in losses._asdict().items()}
         return means["loss"], means
@@ -58,16 +59,16 @@ def main(stage: Stage) -> dict[str, float]:
     about = {"schedule": p.diffusion.schedule, "objective": p.diffusion.objective, "latents": origin}
     averaged, curve = train_transformer(
         model, loss, name="content", params=p.content_transformer, rows=latents.rows,
-        seed=stream_seed(p.seed, "content"), checkpoints=Checkpoints(stage.scratch, describe(model) | about),
+        seeds=seeds, checkpoints=Checkpoints(stage.scratch, describe(model) | about),
         report=stage.report, ranks=stage.ranks,
     )  # fmt: skip
     if not stage.main_rank:
         return {}
     save_model(stage.out, averaged, about)
     save_curve(stage.out / "curve.csv", curve)
+    sampler, steps = "euler" if p.diffusion.objective == "flow" else "ddpm", min(SAMPLING_STEPS, p.diffusion.timesteps)
     generator = ImageGenerator(
-        dvae=dvae, content=averaged, schedule=schedule, objective=p.diffusion.objective,
-        steps=min(SAMPLING_STEPS, p.diffusion.timesteps),
+        dvae=dvae, content=averaged, schedule=schedule, objective=p.diffusion.objective, steps=steps, sampler=sampler,
     )  # fmt: skip
     _picture(stage, generator, latents)
     sizes = size_numbers(averaged, lambda empty: content_pass(empty, origin["grain_shares"]))

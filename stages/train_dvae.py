@@ -15,16 +15,15 @@ from d2it.dvae.discriminator import PatchDiscriminator, hinge_loss
 from d2it.dvae.loss import adversarial_share, autoencoder_loss
 from d2it.dvae.measure import latent_scale, reconstruction_psnr
 from d2it.dvae.model import DynamicVAE, about, save_dvae
-from d2it.dvae.perceptual import PerceptualLoss
+from d2it.dvae.perceptual import open_perceptual
 from d2it.grain.codes import codes_once
 from d2it.grain.thresholds import entropy_thresholds, grain_maps
 from d2it.params.architecture import dvae_arguments
 from d2it.saved import describe
-from d2it.seeds import stream_seed
+from d2it.seeds import stream_seed, training_seeds
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.curve import save_curve
 from d2it.training.loop import MicroBatch, TrainingRun, Update, micro_batches, train
-from d2it.weights import VGG16, locate
 from stages.stage import Stage
 
 SHOWN = 8
@@ -39,16 +38,14 @@ def main(stage: Stage) -> dict[str, float]:
     p, device = stage.params, stage.device
     model = _initial_model(stage)
     discriminator = PatchDiscriminator(p.dvae.discriminator_channels, p.dvae.discriminator_layers).to(device)
-    vgg = locate(VGG16, stage.weights) if p.dvae.perceptual_weight > 0 else None
+    perceptual = open_perceptual(p.dvae.perceptual, stage.weights).to(device) if p.dvae.perceptual_weight > 0 else None
     photos = Photos(stage.outputs / "prepare" / "train", p.data.flip)
     run = TrainingRun(
-        params=p.dvae, rows=photos.rows, seed=stream_seed(p.seed, "dvae"), device=device,
+        params=p.dvae, rows=photos.rows, seeds=training_seeds(p.seed, p.seeds, "dvae"), device=device,
         checkpoints=Checkpoints(stage.scratch, describe(model) | about(model)), report=stage.report,
         label="train_dvae", ranks=stage.ranks,
     )  # fmt: skip
-    losses = Losses(stage, model, discriminator, photos=photos, run=run)
-    if vgg is not None:
-        losses.perceptual = PerceptualLoss(vgg).to(device)
+    losses = Losses(stage, model, discriminator, photos=photos, run=run, perceptual=perceptual)
     if model.quantizer is not None:
         losses.start_codebook()
     curve = train(losses.updates(), run)
@@ -66,7 +63,7 @@ def main(stage: Stage) -> dict[str, float]:
 def _initial_model(stage: Stage) -> DynamicVAE:
     """A DVAE with initial weights; thresholds and fingerprint are the training set's."""
     p, prepare = stage.params, stage.outputs / "prepare"
-    torch.manual_seed(stream_seed(p.seed, "dvae", "weights"))
+    torch.manual_seed(training_seeds(p.seed, p.seeds, "dvae").weights)
     model = DynamicVAE(**dvae_arguments(p))
     quantiles = np.load(prepare / "entropy_quantiles.npy", allow_pickle=False)
     model.thresholds = entropy_thresholds(quantiles, p.grain.shares)
@@ -82,10 +79,11 @@ class Losses:
 
     def __init__(
         self, stage: Stage, model: DynamicVAE, discriminator: PatchDiscriminator, *, photos: Photos, run: TrainingRun,
+        perceptual: torch.nn.Module | None,
     ) -> None:  # fmt: skip
         self.params, self.device = stage.params.dvae, stage.device
         self.model, self.discriminator, self.photos, self.run = model, discriminator, photos, run
-        self.perceptual: PerceptualLoss | None = None
+        self.perceptual = perceptual
         self._pairs: dict[int, tuple[Tensor, Tensor]] = {}  # images and reconstructions by micro-batch
         self._codes: list[Tensor] = []  # VQ: (n_i, z) of this rank's micro-batches of the step
 
@@ -127,6 +125,8 @@ class Losses:
             discriminator=self.discriminator,
             adversarial_weight=p.adversarial_weight
             * adversarial_share(micro.images_seen, p.adversarial_start, p.adversarial_warmup),
+            adversarial_cap=p.adversarial_cap,
+            perceptual_share=p.perceptual_share,
         )
         self._pairs[micro.number] = (images, losses.reconstructions)
         if losses.codes is not None:
@@ -152,7 +152,7 @@ class Losses:
         assert self.model.quantizer is not None
         codes = torch.cat(self.run.ranks.gather(self._codes))
         self._codes.clear()
-        self.model.quantizer.learn(codes, stream_seed(self.run.seed, "codebook", step))
+        self.model.quantizer.learn(codes, stream_seed(self.run.seeds.noise, "codebook", step))
 
 
 def _adam(model: torch.nn.Module) -> torch.optim.Adam:

@@ -31,7 +31,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
                             "checkpoint_images": 32, "layers": 2, "width": 32, "heads": 4, "dropout": 0.1},
     "refinenet": {"layers": 1, "window": 2},
     "sample": {"images": 8, "batch_size": 4, "steps": 4, "grain_steps": 4},
-    "fid": {"batch_size": 4, "reconstructions": 8, "neighbour_images": 8},
+    "fid": {"batch_size": 4, "classifier_images": 32, "reference_images": 8},
 }  # fmt: skip
 
 

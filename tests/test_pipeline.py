@@ -132,7 +132,7 @@ def test_mlflow_has_a_parent_and_one_child_per_stage_with_params_curves_and_pict
     pictures = [f.path for name in NAMES for f in client.list_artifacts(stages[name].info.run_id, "images")]
     for name in ("grain_maps", "reconstructions", "samples"):
         assert any(name in path for path in pictures), pictures
-    assert "fid.random_frechet_distance" in parent.data.metrics
+    assert "fid.fd_efficientnet_lite0" in parent.data.metrics
 
 
 def test_mlflow_names_the_hash_by_which_dvc_keeps_weights_and_what_a_model_is_and_cost(repository: Repository) -> None:
@@ -160,12 +160,12 @@ def test_mlflow_names_the_hash_by_which_dvc_keeps_weights_and_what_a_model_is_an
 
 def test_the_random_extractors_numbers_cannot_be_mistaken_for_fid(repository: Repository) -> None:
     metrics = json.loads((repository.folder / "outputs" / "fid" / "metrics.json").read_text(encoding="utf-8"))
-    assert "random_frechet_distance" in metrics
+    assert "fd_efficientnet_lite0" in metrics
     assert not any("fid" in name for name in metrics)
 
 
 def test_dvcs_metrics_params_and_plots_work(repository: Repository) -> None:
-    assert "random_frechet_distance" in repository.dvc("metrics", "show")
+    assert "fd_efficientnet_lite0" in repository.dvc("metrics", "show")
     assert "file://" in repository.dvc("plots", "show")
     path = repository.folder / "params.yaml"
     before = path.read_text(encoding="utf-8")

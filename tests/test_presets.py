@@ -38,9 +38,20 @@ def test_a_preset_has_the_papers_size_and_training(path: Path) -> None:
         "multipliers": [1, 2, 4, 4],
         "res_blocks": 2,
     }
-    assert (p.dvae.perceptual_weight, p.dvae.adversarial_weight) == (1, 0.75)
+    assert (p.dvae.perceptual, p.dvae.perceptual_weight) == ("lpips", 1)
+    assert (p.dvae.adversarial_weight, p.dvae.adversarial_cap) == (1, 0.75)  # our reading of the paper's 0.75
     assert (p.grain.factors, p.grain.fine_ratio, p.refinenet.window) == ([8, 16], 0.5, 16)
+    assert (p.diffusion.objective, trained.qk_norm) == ("epsilon", False)
     assert (p.sample.sampler, p.sample.steps, p.fid.extractor) == ("ddpm", 250, "inception")
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("ffhq_b", 50), ("ffhq_l", 800), ("imagenet_l", 800), ("imagenet_xl", 800)]
+)
+def test_a_preset_trains_for_the_papers_epochs(name: str, epochs: int) -> None:
+    images = {"ffhq": 60_000, "imagenet": 1_281_167}[name.split("_")[0]]
+    trained = load_params(ROOT / "presets" / f"{name}.yaml").content_transformer
+    assert trained.images == epochs * images
 
 
 @pytest.mark.parametrize("path", [p for p in PRESETS if p.stem != "demo"], ids=lambda p: p.stem)

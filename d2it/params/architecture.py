@@ -13,7 +13,7 @@ DVAE = {
 GRAIN = {name: f"grain_transformer.{name}" for name in ("layers", "width", "heads", "dropout")} | {
     "grains": "grain.grains", "region_grid": "region_grid",
 }  # fmt: skip
-CONTENT = {name: f"content_transformer.{name}" for name in ("layers", "width", "heads", "dropout")} | {
+CONTENT = {name: f"content_transformer.{name}" for name in ("layers", "width", "heads", "dropout", "qk_norm")} | {
     "refinenet_layers": "refinenet.layers", "window": "refinenet.window", "tokens": "refinenet.tokens",
     "position": "refinenet.position", "factors": "grain.factors", "latent_grid": "latent_grid",
     "latent_channels": "dvae.latent_channels",

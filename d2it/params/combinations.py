@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from d2it.params.architecture import value_at
 from d2it.params.sections import Params
 
+SMALLEST = {"lpips": 16, "st_lpips": 18}  # pixels, of the networks of d2it/dvae/perceptual.py
 Check = tuple[bool, str, str]  # whether it holds, of which key, and what is allowed
 
 
@@ -45,6 +46,9 @@ def _training(params: Params) -> Iterator[Check]:
     channels = params.dvae.channels
     normalizes = channels % 32 == 0 or channels in (8, 16)  # into 32 groups, or, if few, into groups of 4
     yield normalizes, "dvae.channels", "must be a multiple of 32, or 8 or 16 (GroupNorm)"
+    least, size = SMALLEST[params.dvae.perceptual], params.data.image_size
+    visible = params.dvae.perceptual_weight == 0 or size >= least
+    yield visible, "data.image_size", f"must be at least {least} for dvae.perceptual {params.dvae.perceptual!r}"
     grain, content = params.grain_transformer, params.content_transformer
     for name, section in (("dvae", params.dvae), ("grain_transformer", grain), ("content_transformer", content)):
         divides = section.batch_size % section.micro_batch == 0
@@ -60,7 +64,14 @@ def _training(params: Params) -> Iterator[Check]:
 def _sampling(params: Params) -> Iterator[Check]:
     diffusion, sample, T = params.diffusion, params.sample, params.diffusion.timesteps
     yield diffusion.beta_start <= diffusion.beta_end < 1, "diffusion.beta_end", "must be in [beta_start, 1)"
-    yield sample.steps <= T, "sample.steps", f"must be at most diffusion.timesteps, {T}"
+    most = T - 1 if sample.sampler == "dpm-solver++" else T
+    yield sample.steps <= most, "sample.steps", f"must be at most {most}, with diffusion.timesteps {T}"
+    of_flow = sample.sampler in ("euler", "heun")
+    allowed = "must be euler or heun" if diffusion.objective == "flow" else "must be ddpm, ddim or dpm-solver++"
+    fits = of_flow == (diffusion.objective == "flow")
+    yield fits, "sample.sampler", f"{allowed} for diffusion.objective {diffusion.objective!r}"
+    channels, most = sample.guidance_channels, params.dvae.latent_channels
+    yield channels == "all" or channels <= most, "sample.guidance_channels", f"must be at most {most}, or 'all'"
     yield sample.grain_steps <= T, "sample.grain_steps", f"must be at most diffusion.timesteps, {T}"
     interval = sample.guidance_interval
     ordered = len(interval) == 2 and interval[0] <= interval[-1]

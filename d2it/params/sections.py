@@ -31,6 +31,7 @@ class Section(BaseModel):
 class DataParams(Section):
     """`data`: which images, at which size."""
 
+    seed: Count = knob("of the demo's random crops, and of which images are held out")
     source: str = knob("'skimage' (eight photos of the scikit-image wheel), or a folder or zip of images")
     labels: Literal["folder", "none"] = knob("class = folder that holds the image, or no classes")
     image_size: PositiveInt = knob("height and width of a training image, pixels")
@@ -38,6 +39,14 @@ class DataParams(Section):
     validation: OpenShare = knob("share of images held out, where the source has no split of its own")
     train_crops: PositiveInt = knob("skimage only: number of random training crops")
     validation_crops: PositiveInt = knob("skimage only: number of random validation crops")
+
+
+class SeedsParams(Section):
+    """`seeds`: one stream of the trainings alone, to measure which one makes the spread between runs."""
+
+    weights: Count = knob("of initial weights")
+    order: Count = knob("of the order in which images are seen")
+    noise: Count = knob("of timesteps, noise, dropout and hidden labels")
 
 
 class GrainParams(Section):
@@ -97,8 +106,15 @@ class DVAEParams(TrainingParams):
     regularizer: Literal["kl", "vq"] = knob("KL to N(0, I), or vector quantisation at the decoder's input")
     kl_weight: NonNegative = knob("weight of the KL term, kl only; 1e-6 in LDM")
     codebook_size: PositiveInt = knob("K, vq only; 1024 in the paper")
-    perceptual_weight: NonNegative = knob("weight of LPIPS(VGG), needs downloaded weights; 1.0 in the paper")
-    adversarial_weight: NonNegative = knob("weight of the PatchGAN loss, times the adaptive weight; 0.75 in the paper")
+    perceptual: Literal["lpips", "st_lpips"] = knob(
+        "'lpips': LPIPS(VGG) as in the paper, its weights are downloaded; 'st_lpips': shift-tolerant LPIPS, installed"
+    )
+    perceptual_weight: NonNegative = knob("weight of the perceptual loss; 0 = none; 1.0 in the paper")
+    perceptual_share: Annotated[float, Field(gt=0, le=1)] = knob(
+        "share of a micro-batch's images, at least one, that it is computed on; 1 in the paper"
+    )
+    adversarial_weight: NonNegative = knob("weight of the PatchGAN loss, times the adaptive weight")
+    adversarial_cap: Positive = knob("largest adaptive weight; 0.75 in DQ-VAE, as good as none (1e4) in LDM")
     adversarial_start: Count = knob("images after which the discriminator joins")
     adversarial_warmup: Count = knob("images over which its weight then rises linearly")
     discriminator_channels: PositiveInt = knob("channels of the PatchGAN's first layer; 64 in LDM")
@@ -129,6 +145,7 @@ class ContentTransformerParams(TransformerParams):
     loss_weighting: Literal["code", "position"] = knob(
         "'code': a coarse region counts once (the dynamic grain loss); 'position': once for each copy"
     )
+    qk_norm: bool = knob("normalise queries and keys per head, for stable training at scale; not in the paper")
 
 
 class RefineNetParams(Section):
@@ -146,7 +163,10 @@ class DiffusionParams(Section):
     timesteps: PositiveInt = knob("T; 1000 in the paper")
     beta_start: Positive = knob("first beta of the linear schedule; 1e-4")
     beta_end: Positive = knob("last beta of the linear schedule; 0.02")
-    objective: Literal["epsilon", "v"] = knob("what the content transformer predicts; epsilon in the paper")
+    objective: Literal["epsilon", "v", "flow"] = knob(
+        "what the content transformer predicts: noise (paper) or v of DDPM, or the velocity of a straight path"
+    )
+    flow_times: Literal["uniform", "logit-normal"] = knob("times that training sees, with objective 'flow'")
 
     @property
     def schedule(self) -> dict[str, Any]:
@@ -157,12 +177,19 @@ class DiffusionParams(Section):
 class SampleParams(Section):
     """`sample`: how many images are drawn, and how."""
 
+    seed: Count = knob("of the noise and of random labels: another one draws other samples of the same models")
     images: PositiveInt = knob("number of samples; 10000 on FFHQ and 50000 on ImageNet in the paper")
+    labels: Literal["balanced", "random"] = knob("equally many samples of each class, or classes at random as DiT")
     batch_size: PositiveInt = knob("images per batch; part of the result's rounding")
-    sampler: Literal["ddpm", "ddim", "dpm-solver++"] = knob("ddpm in the paper")
+    precision: Literal["float32", "bfloat16"] = knob("autocast of the content transformer; all else stays float32")
+    sampler: Literal["ddpm", "ddim", "dpm-solver++", "euler", "heun"] = knob(
+        "ddpm in the paper; euler and heun for objective 'flow', the others for 'epsilon' and 'v'"
+    )
     steps: PositiveInt = knob("sampling steps of the content transformer; 250 in the paper")
     grain_steps: PositiveInt = knob("sampling steps of the grain transformer; 250 in the paper")
-    guidance: NonNegative = knob("classifier-free guidance scale, on all latent channels; 1 = none")
+    grain_guidance: NonNegative = knob("classifier-free guidance scale of the grain transformer; 1 = none")
+    guidance: NonNegative = knob("classifier-free guidance scale of the content transformer; 1 = none")
+    guidance_channels: PositiveInt | Literal["all"] = knob("latent channels guided, from the first; 3 in DiT, or 'all'")
     guidance_interval: list[Share] = knob("[from, to], share of the noise levels guided; [0, 1] = all")
     grain_source: Literal["transformer", "real", "random"] = knob(
         "grain maps from the grain transformer, of training images, or random at the same ratio"
@@ -170,22 +197,25 @@ class SampleParams(Section):
 
 
 class FIDParams(Section):
-    """`fid`: the extractor of the Frechet distances."""
+    """`fid`: what samples and reconstructions are compared with, and by which network's features."""
 
-    extractor: Literal["inception", "random"] = knob(
-        "'inception': FID; 'random': the same network with seeded weights, reported under another name"
+    extractor: Literal["inception", "efficientnet_lite0", "dinov2"] = knob(
+        "'inception' (FID), 'efficientnet_lite0' (installed, no download) or 'dinov2'; it names the numbers"
     )
     batch_size: PositiveInt = knob("images per batch; part of the result's rounding")
     reference: Literal["train", "validation"] = knob("real images to compare with")
-    reconstructions: PositiveInt = knob("validation images whose reconstructions rFID compares, at most")
+    classifier_images: PositiveInt = knob(
+        "training images that the classifier of class agreement learns from, at most; all where they are the reference"
+    )
+    reference_images: PositiveInt = knob("of them that precision, recall and KID use, at most; 10000 in ADM")
     neighbours: PositiveInt = knob("k of precision and recall; 3 in the ADM evaluator")
-    neighbour_images: PositiveInt = knob("images of each side that precision and recall use, at most, drawn from all")
 
 
 class Params(Section):
     """params.yaml as a whole."""
 
-    seed: Count = knob("of all randomness")
+    seed: Count = knob("of the three trainings: all their streams change with it")
+    seeds: SeedsParams
     data: DataParams
     grain: GrainParams
     dvae: DVAEParams

@@ -42,7 +42,7 @@ def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there
         ids
     )
     assert view["compareRunCharts"][0]["selectedParams"] == ["refinenet.window"]
-    assert view["compareRunCharts"][0]["selectedMetrics"] == ["fid.random_frechet_distance"]
+    assert view["compareRunCharts"][0]["selectedMetrics"] == ["fid.fd_efficientnet_lite0"]
     assert keep_comparison(store.root, chosen, find_runs(store.root, names[:1])) == ""
 
 

@@ -14,7 +14,7 @@ from tools.deps import ROOT
 
 TABLES = read_tables()
 WINDOW = TABLES["window"]
-DISTANCE = "fid.random_frechet_distance"
+DISTANCE = "fid.fd_efficientnet_lite0"
 
 
 @pytest.fixture(scope="module")

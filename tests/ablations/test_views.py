@@ -21,6 +21,6 @@ def test_the_largest_view_of_each_table_fits_into_a_tag_of_mlflow() -> None:
 def test_the_overview_hides_no_run_and_puts_distances_before_params() -> None:
     state = json.loads(OVERVIEW.state())
     assert state["searchFilter"] == ""
-    assert state["columnOrder"][:3] == ["metrics.`fid.fid`", "metrics.`fid.random_frechet_distance`",
+    assert state["columnOrder"][:3] == ["metrics.`fid.fid`", "metrics.`fid.fd_efficientnet_lite0`",
                                         "params.`grain.fine_ratio`"]  # fmt: skip
     assert set(state["columnWidths"]) == set(state["selectedColumns"])

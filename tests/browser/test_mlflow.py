@@ -31,7 +31,7 @@ def test_the_page_that_ui_names_shows_parents_with_columns_of_params_and_metrics
     experiment = runs(windows.folder)[0].info.experiment_id
     browser.get(OVERVIEW.address(windows.server.uri, experiment))
     until(browser, lambda b: all(e.name in text(b) for e in windows.experiments.values()), "the experiments' names")
-    until(browser, lambda b: "fid.random_frechet_distance" in text(b), "a metric's column")
+    until(browser, lambda b: "fid.fd_efficientnet_lite0" in text(b), "a metric's column")
     assert "refinenet.window" in text(browser)
     assert all(f"{distance:g}" in text(browser) for distance in DISTANCES.values())
 
@@ -46,7 +46,7 @@ def test_a_comparison_of_three_windows_shows_three_rows_what_differs_and_the_dis
     until(browser, lambda b: "3 matching runs" in text(b), "three rows")
     labels = "return [...document.querySelectorAll('svg .axis .label')].map(label => label.textContent)"
     until(browser, lambda b: b.execute_script(labels), "the parallel coordinates")
-    assert browser.execute_script(labels) == ["refinenet.window", "fid.random_frechet_distance"]
+    assert browser.execute_script(labels) == ["refinenet.window", "fid.fd_efficientnet_lite0"]
     link = "[...document.querySelectorAll('a')].find(a => a.textContent === arguments[0])"
     top = f"return {link}.getBoundingClientRect().top"
     best_first = sorted(DISTANCES, key=DISTANCES.__getitem__)

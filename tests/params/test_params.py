@@ -62,9 +62,18 @@ def test_the_demo_is_valid() -> None:
         ({"dvae__channels": 20}, "dvae.channels = 20: must be a multiple of 32, or 8 or 16"),
         ({"dvae__regularizer": "vae"}, "dvae.regularizer = 'vae': must be 'kl' or 'vq'"),
         ({"dvae__micro_batch": 7}, "dvae.micro_batch = 7: must divide dvae.batch_size"),
-        ({"sample__steps": 2000}, "sample.steps = 2000: must be at most diffusion.timesteps, 1000"),
+        ({"sample__steps": 2000}, "sample.steps = 2000: must be at most 1000, with diffusion.timesteps 1000"),
+        (
+            {"sample__sampler": "heun"},
+            "sample.sampler = 'heun': must be ddpm, ddim or dpm-solver++ for diffusion.objective",
+        ),
+        (
+            {"diffusion__objective": "flow"},
+            "sample.sampler = 'ddpm': must be euler or heun for diffusion.objective 'flow'",
+        ),
+        ({"sample__guidance_channels": 5}, "sample.guidance_channels = 5: must be at most 4, or 'all'"),
         ({"sample__guidance_interval": [0.9, 0.1]}, "sample.guidance_interval = [0.9, 0.1]: must be [from, to]"),
-        ({"dvae__chanels": 3}, "dvae.chanels: unknown key; allowed here: adversarial_start"),
+        ({"dvae__chanels": 3}, "dvae.chanels: unknown key; allowed here: adversarial_cap"),
         ({"seed": -1}, "seed = -1: must be >= 0"),
         ({"content_transformer": None}, "content_transformer = None: must be a section with keys"),
     ],
@@ -116,5 +125,5 @@ def test_numbers_in_any_common_notation_are_numbers(tmp_path: Path, text: str) -
 def test_every_key_says_what_it_is() -> None:
     sections = [f.annotation for f in Params.model_fields.values() if isinstance(f.annotation, type)]
     models = [s for s in sections if issubclass(s, Section)]
-    assert len(models) == 9
+    assert len(models) == 10
     assert [f"{m.__name__}.{k}" for m in models for k, f in m.model_fields.items() if not f.description] == []

@@ -1,72 +1,137 @@
+"""Stage fid: numbers by names that say how they were made, a reference that is made once, and refusals before work."""
+
 import hashlib
+import json
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from skimage import data
+from torch import Tensor, nn
 
 from d2it.data.description import DataDescription, write_description
-from d2it.data.shards import ShardWriter
-from d2it.dvae.model import DynamicVAE, save_dvae
-from d2it.evaluation.features import random_weights
+from d2it.data.photos import Photos, to_uint8
+from d2it.data.samples import Samples, SamplesWriter
+from d2it.data.shards import Shards, ShardWriter
+from d2it.dvae.model import DynamicVAE, load_dvae, save_dvae
+from d2it.errors import UserError
+from d2it.evaluation.extractor import Extractor, Features
+from d2it.evaluation.frechet import GaussianStatistics, frechet_distance
+from d2it.evaluation.images import fair_sample
+from d2it.evaluation.kid import kid
+from d2it.evaluation.measure import Pass
+from d2it.evaluation.similarity import ssim
 from d2it.grain.entropy import region_entropy
+from d2it.grain.thresholds import grain_maps
 from d2it.params.architecture import dvae_arguments
 from d2it.params.load import load_params
 from d2it.params.sections import FIDParams, Params
 from d2it.ranks.ranks import Ranks
-from d2it.weights import Weights, WeightsError
+from d2it.weights import WeightsError
 from pipeline.errors import StageError
-from stages import fid
+from stages import encode_latents, fid
 from stages.stage import Stage
+from tests.evaluation.test_measure import WIDTH, Projection
+from tools.deps import ROOT
 
-ROOT = Path(__file__).parents[2]
-TRAIN, VALIDATION, SAMPLES = 6, 5, 7
-DATA = {"train": TRAIN, "validation": VALIDATION, "classes": [], "labels": "none", "image_size": 32}
+TRAIN, VALIDATION, SAMPLES = 14, 9, 12
+ABOUT = DataDescription(
+    train=TRAIN, validation=VALIDATION, classes=["astronaut", "coffee"], labels="folder", image_size=32,
+    fingerprint="one",
+)  # fmt: skip
+GRAIN_MAPS = "grain_maps_"
 
 
-def crops(count: int, seed: int) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    photo = data.astronaut()
-    corners = rng.integers(0, 512 - 32, (count, 2))
-    return np.stack([photo[y : y + 32, x : x + 32] for y, x in corners])
+class Installed(Projection):
+    name, identity = "efficientnet_lite0", "efficientnet_lite0 of a test 1"
+
+
+class Difference(nn.Module):
+    """Stands for a perceptual distance."""
+
+    def forward(self, images: Tensor, others: Tensor) -> Tensor:
+        return (images - others).abs().mean((1, 2, 3))
+
+
+@pytest.fixture(autouse=True)
+def networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that cost nothing."""
+
+    def opened(name: str, weights: Path, device: torch.device) -> Extractor:
+        return Projection() if name == "inception" else Installed()
+
+    monkeypatch.setattr(fid, "open_extractor", opened)
+    monkeypatch.setattr(fid, "open_perceptual", lambda name, weights: Difference())
+
+
+def crops(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Of two photos in turn, with their labels."""
+    rng, labels = np.random.default_rng(seed), np.arange(count) % 2
+    photos = data.astronaut(), data.coffee()[:, :400]
+    corners = rng.integers(0, 400 - 32, (count, 2))
+    return np.stack([photos[i % 2][y : y + 32, x : x + 32] for i, (y, x) in enumerate(corners)]), labels
+
+
+def write_prepared(prepare: Path, about: DataDescription) -> None:
+    for half, count in (("train", about.train), ("validation", about.validation)):
+        images, labels = crops(count, seed=count)
+        entropy = region_entropy(images, 16, 0.01)
+        for name, rows in (("images", images), ("entropy", entropy), ("labels", labels)):
+            with ShardWriter(prepare / half, name, rows.shape[1:], rows.dtype, rows=count) as writer:
+                writer.append(rows)
+    write_description(prepare, about)
+
+
+def write_samples(path: Path, count: int = SAMPLES, size: int = 32) -> None:
+    images, labels = crops(count, seed=1)
+    with SamplesWriter(path, images=count, size=size) as writer:
+        writer.append(images[:, :size, :size], labels)
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the earlier stages leave: 32 x 32 photos, a DVAE without training, samples."""
-    outputs = tmp_path_factory.mktemp("outputs")
-    for half, count in (("train", TRAIN), ("validation", VALIDATION)):
-        images = crops(count, seed=count)
-        entropy = region_entropy(images, 16, 0.01)
-        for name, rows in (("images", images), ("entropy", entropy), ("labels", np.zeros(count, np.int64))):
-            with ShardWriter(outputs / "prepare" / half, name, rows.shape[1:], rows.dtype, rows=count) as writer:
-                writer.append(rows)
-    write_description(outputs / "prepare", DataDescription(**DATA, fingerprint="one"))
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the earlier stages leave: 32 x 32 photos, a DVAE without training, its latents, samples and their maps."""
+    outputs = tmp_path_factory.mktemp("earlier") / "outputs"
+    write_prepared(outputs / "prepare", ABOUT)
     torch.manual_seed(0)
     model = DynamicVAE(**dvae_arguments(load_params(ROOT / "params.yaml")))
     model.thresholds, model.data = [2.0], "one"
     save_dvae(outputs / "train_dvae", model)
-    (outputs / "sample").mkdir()
-    np.savez(outputs / "sample" / "samples.npz", crops(SAMPLES, seed=1))
+    encode_latents.main(stage(outputs, name="encode_latents"))
+    write_samples(outputs / "sample" / "samples.npz")
+    np.save(outputs / "sample" / "grain_maps.npy", np.random.default_rng(0).integers(0, 2, (SAMPLES, 2, 2), np.uint8))
     return outputs
 
 
-def stage(outputs: Path, reports: list[set[str]] | None = None, **changes: object) -> Stage:
-    demo = load_params(ROOT / "params.yaml")
-    small = {"batch_size": 4, "reconstructions": 4, "neighbours": 2, "neighbour_images": 6}
-    params: Params = demo.model_copy(update={"fid": FIDParams.model_validate(demo.fid.model_dump() | small | changes)})
+@pytest.fixture
+def outputs(earlier: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    shutil.copytree(earlier, tmp_path / "outputs")
+    return tmp_path / "outputs"
 
+
+def params(**changes: Any) -> Params:
+    """The demo's, with a small section `fid` in which some keys have other values."""
+    demo = load_params(ROOT / "params.yaml")
+    small = {"batch_size": 4, "neighbours": 2, "reference_images": 6, "classifier_images": 10}
+    return demo.model_copy(update={"fid": FIDParams.model_validate(demo.fid.model_dump() | small | changes)})
+
+
+def stage(outputs: Path, reports: list[set[str]] | None = None, *, name: str = "fid", **changes: Any) -> Stage:
     def report(_: int, __: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> None:
         if reports is not None:
             reports.append(set(pictures or {}))
 
-    (outputs / "fid").mkdir(exist_ok=True)
+    (outputs / name).mkdir(exist_ok=True)
     return Stage(
-        name="fid",
-        params=params,
+        name=name,
+        params=params(**changes),
         outputs=outputs,
         scratch=outputs / "scratch",
         weights=outputs / "weights",
@@ -76,80 +141,214 @@ def stage(outputs: Path, reports: list[set[str]] | None = None, **changes: objec
     )
 
 
-@pytest.mark.slow
-def test_numbers_of_seeded_weights_have_names_of_their_own_and_the_same_bytes_again(outputs: Path) -> None:
-    reports: list[set[str]] = []
-    first = fid.main(stage(outputs, reports))
-    assert set(first) == set(fid.NAMES["random"])
-    assert all(name.startswith("random_") and "fid" not in name for name in first)
-    assert all(np.isfinite(value) for value in first.values())
-    assert first["random_frechet_distance"] > 0
-    assert first["random_reconstruction_frechet_distance"] > first["random_frechet_distance"], (
-        "no training, no likeness"
-    )
-    assert 0 <= first["random_precision"] <= 1
-    assert reports == [{"nearest"}]
-    assert (outputs / "fid" / "nearest.png").is_file()
+def without_maps(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Those that are not of grain maps."""
+    return {name: value for name, value in numbers.items() if not name.startswith(GRAIN_MAPS)}
 
+
+def test_numbers_of_inception_have_the_names_of_papers_and_are_written_with_how_they_were_made(outputs: Path) -> None:
+    reports: list[set[str]] = []
+    numbers = fid.main(stage(outputs, reports, extractor="inception"))
+    assert set(without_maps(numbers)) == {
+        "fid", "sfid", "inception_score", "inception_score_std", "kid", "kid_standard_error", "precision", "recall",
+        "class_agreement", "class_agreement_validation", "rfid", "reconstruction_psnr", "reconstruction_ssim",
+        "reconstruction_st_lpips",
+    }  # fmt: skip
+    assert all(np.isfinite(value) for value in numbers.values())
+    assert reports == [{"nearest"}, {"grain_maps"}]
+    text = (outputs / "fid" / "protocol.json").read_text()
+    protocol = json.loads(text)
+    assert set(protocol["numbers"]) == set(numbers), "each number, and no other"
+    assert protocol["numbers"]["kid"]["images"] == {"samples": SAMPLES, "reference_kept": 6}
+    assert protocol["numbers"]["fid"]["images"] == {"samples": SAMPLES, "reference": VALIDATION}
+    assert protocol["numbers"]["fid"]["extractor"] == "inception of a test 1"
+    assert protocol["samples"]["guidance"] == params().sample.guidance
+    assert text == json.dumps(protocol, indent=2, sort_keys=True) + "\n"
+
+
+def test_numbers_of_another_extractor_are_never_called_fid(outputs: Path) -> None:
+    numbers = without_maps(fid.main(stage(outputs)))
+    name = "efficientnet_lite0"
+    metrics = ("fd", "kid", "precision", "recall", "class_agreement", "class_agreement_validation", "rfd")
+    reconstructions = {"reconstruction_psnr", "reconstruction_ssim", "reconstruction_st_lpips"}
+    expected = {f"{metric}_{name}" for metric in metrics} | {f"kid_{name}_standard_error"} | reconstructions
+    assert set(numbers) == expected
+    assert not any("fid" in number for number in numbers)
+
+
+@pytest.mark.parametrize("half", ["train", "validation"])
+def test_numbers_are_those_of_the_images_themselves(outputs: Path, half: str) -> None:
+    numbers = fid.main(stage(outputs, reference=half, extractor="inception"))
+    real = Shards(outputs / "prepare" / half, "images")
+    features = [Projection()(images).pool for images in (crops(SAMPLES, 1)[0], real.take(np.arange(len(real))))]
+    gaussians = []
+    for of_side in features:
+        statistics = GaussianStatistics(WIDTH)
+        statistics.add(of_side)
+        gaussians.append(statistics.gaussian())
+    assert numbers["fid"] == pytest.approx(frechet_distance(*gaussians), rel=1e-3)
+    kept = fair_sample(len(real), 6)
+    assert numbers["kid"] == pytest.approx(kid(features[1][kept], features[0]).value, rel=1e-3)
+
+
+def test_reconstructions_are_measured_over_the_whole_validation_set(outputs: Path) -> None:
+    numbers = fid.main(stage(outputs))
+    model = load_dvae(outputs / "train_dvae")
+    batch = Photos(outputs / "prepare" / "validation", flip=False).take(np.arange(VALIDATION), torch.device("cpu"))
+    with torch.inference_mode():
+        made = model.reconstruct(batch.images, torch.from_numpy(grain_maps(batch.entropy, model.thresholds)))
+    originals, pixels = to_uint8(batch.images), to_uint8(made)
+    errors = ((originals.astype(float) - pixels) ** 2).mean((1, 2, 3))
+    assert numbers["reconstruction_psnr"] == pytest.approx((10 * np.log10(255**2 / errors)).mean(), rel=1e-4)
+    assert numbers["reconstruction_ssim"] == pytest.approx(ssim(originals, pixels).mean(), rel=1e-3)
+    assert numbers["reconstruction_st_lpips"] == pytest.approx(float((batch.images - made).abs().mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("half", ["train", "validation"])
+def test_the_reference_is_made_once_and_gives_the_same_numbers(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    first = fid.main(stage(outputs, reference=half))
     path = outputs / "fid" / "reference.npz"
     kept, stamp = path.read_bytes(), path.stat().st_mtime_ns
-    assert fid.main(stage(outputs)) == first
-    assert path.stat().st_mtime_ns == stamp, "same images, same statistics: not computed again"
-
+    with monkeypatch.context() as patch:
+        patch.setattr(fid, "measure_real", lambda *_: pytest.fail("real images were measured again"))
+        assert fid.main(stage(outputs, reference=half)) == first
+    assert path.stat().st_mtime_ns == stamp
     path.unlink()
-    assert fid.main(stage(outputs)) == first
+    assert fid.main(stage(outputs, reference=half)) == first
     assert path.read_bytes() == kept
 
 
-def test_any_change_of_the_reference_images_or_the_extractor_changes_its_key(outputs: Path, tmp_path: Path) -> None:
-    prepare = outputs / "prepare"
-    key = fid.reference_key(stage(outputs).params.fid, prepare)
-    for change in (
-        {"extractor": "inception"},
-        {"reference": "train"},
-        {"neighbour_images": 5},
-        {"batch_size": 3},
-    ):
-        assert fid.reference_key(stage(outputs, **change).params.fid, prepare) != key
-    assert fid.reference_key(stage(outputs, neighbours=1, reconstructions=2).params.fid, prepare) == key
-    write_description(tmp_path, DataDescription(**DATA, fingerprint="two"))
-    assert fid.reference_key(stage(outputs).params.fid, tmp_path) != key
+def test_the_adm_evaluator_gets_images_beside_the_statistics(outputs: Path) -> None:
+    fid.main(stage(outputs, extractor="inception"))
+    images = Samples(outputs / "fid" / "reference.npz")
+    real = Shards(outputs / "prepare" / "validation", "images")
+    np.testing.assert_array_equal(images.take(np.arange(6)), real.take(fair_sample(VALIDATION, 6)))
+    with np.load(outputs / "fid" / "reference.npz") as file:
+        assert [file[name].shape for name in ("mu", "sigma", "mu_s", "sigma_s")] == [
+            (WIDTH,), (WIDTH, WIDTH), (2023,), (2023, 2023),
+        ]  # fmt: skip
 
 
-@pytest.mark.slow
-def test_the_inception_extractor_reads_its_file_and_reports_as_fid(
+def test_any_change_of_the_reference_changes_its_key(outputs: Path) -> None:
+    def key(**changes: Any) -> str:
+        made = stage(outputs, **changes)
+        return fid.reference_key(made.params, fid.open_inputs(made))
+
+    first = key()
+    for change in ({"reference": "train"}, {"reference_images": 5}, {"batch_size": 3}, {"classifier_images": 9}):
+        assert key(**change) != first
+    assert key(neighbours=1) == first
+    write_description(outputs / "prepare", replace(ABOUT, fingerprint="two"))
+    assert key() != first
+
+
+def test_without_classes_there_is_no_class_agreement_and_samples_need_no_labels(outputs: Path) -> None:
+    write_description(outputs / "prepare", replace(ABOUT, classes=[]))
+    np.savez(outputs / "sample" / "samples.npz", crops(SAMPLES, 1)[0])
+    numbers = fid.main(stage(outputs))
+    assert not any("class_agreement" in name for name in numbers)
+    assert "fd_efficientnet_lite0" in numbers
+
+
+def test_class_agreement_falls_where_labels_are_wrong(outputs: Path) -> None:
+    right = fid.main(stage(outputs))["class_agreement_efficientnet_lite0"]
+    images, labels = crops(SAMPLES, 1)
+    np.savez(outputs / "sample" / "samples.npz", images, 1 - labels)
+    assert fid.main(stage(outputs))["class_agreement_efficientnet_lite0"] == pytest.approx(1 - right)
+    assert right > 0.5
+
+
+def refusal(outputs: Path, monkeypatch: pytest.MonkeyPatch, kind: type[UserError] = UserError, **changes: Any) -> str:
+    """The message; no image may be measured before."""
+    monkeypatch.setattr(Pass, "through", lambda *_, **__: pytest.fail("work has begun"))
+    with pytest.raises(kind) as error:
+        fid.main(stage(outputs, **changes))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_images_that_cannot_be_compared_are_refused_before_any_work(
     outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(WeightsError, match=r"6726825d0af5\w{52}\.pth|6726825d0af5"):
-        fid.main(stage(outputs, extractor="inception"))
-    path = outputs / "weights" / "inception.pth"
-    path.parent.mkdir()
-    torch.save(random_weights(), path)
-    ours = Weights(path.name, "", hashlib.sha256(path.read_bytes()).hexdigest())
-    monkeypatch.setattr(fid, "INCEPTION", ours)
-    numbers = fid.main(stage(outputs, extractor="inception"))
-    assert set(numbers) == {"fid", "sfid", "inception_score", "precision", "recall", "rfid"}
-    seeded = fid.main(stage(outputs))
-    assert list(numbers.values()) == list(seeded.values()), "the same weights"
+    path = outputs / "sample" / "samples.npz"
+    message = refusal(outputs, monkeypatch, neighbours=6)
+    assert message == "neighbours = 6: must be below the 6 images of fid.reference = validation"
+    assert refusal(outputs, monkeypatch, reference_images=2, neighbours=1).endswith("2 images: KID needs at least 3")
+    message = refusal(outputs, monkeypatch, StageError, classifier_images=1)
+    assert message == "fid.classifier_images: 1 training images of one class: must be of two or more"
+    write_samples(path, count=9)
+    assert "samples: 9 images: an Inception score needs" in refusal(outputs, monkeypatch, extractor="inception")
+    write_samples(path, size=16)
+    prepared = outputs / "prepare" / "validation"
+    assert refusal(outputs, monkeypatch) == f"{path}: 16 x 16 pixels; {prepared}: 32 x 32: must be equal"
+    np.savez(path, crops(SAMPLES, 1)[0])
+    assert refusal(outputs, monkeypatch) == f"{path}: no arr_1: class agreement needs the samples' labels"
 
 
-def test_images_that_cannot_be_compared_are_reported_before_any_work(outputs: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"^fid.neighbours = 6: must be below the 6 samples images compared$"):
-        fid.main(stage(outputs, neighbours=6))
-    with pytest.raises(StageError, match="reconstructions: 1 images"):
-        fid.main(stage(outputs, reconstructions=1))
-    with pytest.raises(StageError, match="no images: fid compares with validation images"):
-        fid.open_images(tmp_path / "validation")
-    np.savez(tmp_path / "samples.npz", np.zeros((3, 8, 8, 3), np.float32))
-    with pytest.raises(StageError, match=r"arr_0: float32 \(3, 8, 8, 3\): must be uint8"):
-        fid.open_samples(tmp_path / "samples.npz")
+def test_samples_that_are_none_are_refused_before_any_work(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = outputs / "sample" / "samples.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert refusal(outputs, monkeypatch).startswith(f"{path}: damaged, or not an npz file: ")
+    np.savez(path, images=crops(SAMPLES, 1)[0])
+    assert refusal(outputs, monkeypatch).startswith(f"{path}: no arr_0 in it, but images.npy")
+    np.savez(path, np.array([{}], dtype=object))
+    assert refusal(outputs, monkeypatch) == f"{path}: arr_0: pickled objects: must be uint8 (N, H, H, 3)"
+    np.savez(path, np.zeros((3, 8, 8, 3), np.float32))
+    assert refusal(outputs, monkeypatch) == f"{path}: arr_0: float32 (3, 8, 8, 3): must be uint8 (N, H, H, 3)"
+    path.unlink()
+    assert refusal(outputs, monkeypatch) == f"{path}: no such file"
+
+
+def test_a_half_without_images_is_refused_with_the_param_that_makes_it(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_description(outputs / "prepare", replace(ABOUT, validation=0))
+    message = refusal(outputs, monkeypatch, StageError)
+    assert message.endswith("no images: fid compares with validation images; see data.validation")
+
+
+def test_features_that_are_not_finite_end_the_stage_and_leave_no_reference(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Installed):
+        def __call__(self, images: NDArray[np.uint8]) -> Features:
+            return Features(np.full((len(images), WIDTH), np.nan, np.float32))
+
+    monkeypatch.setattr(fid, "open_extractor", lambda *_: Broken())
+    with pytest.raises(UserError, match="NaN or infinite"):
+        fid.main(stage(outputs))
+    assert not (outputs / "fid" / "reference.npz").exists()
 
 
 def test_the_nearest_real_image_of_a_copied_one_is_itself(outputs: Path) -> None:
-    real = fid.open_images(outputs / "prepare" / "train")
-    images = real.take(np.arange(TRAIN))
-    features = images.reshape(TRAIN, -1).astype(np.float32)
-    picture = fid.nearest_picture(images[::-1], features[::-1], real, features, name="train")
-    rows = [fid.pictures.enlarge(images[::-1], 4)] * 2
-    expected = fid.pictures.grid(rows, ["sample", "nearest train image"])
-    np.testing.assert_array_equal(picture, expected)
+    inputs = fid.open_inputs(stage(outputs, reference="train", reference_images=100))
+    real = inputs.train.take(np.arange(SAMPLES))
+    np.savez(outputs / "sample" / "samples.npz", real[::-1], np.arange(SAMPLES) % 2)
+    inputs = replace(inputs, samples=Samples(outputs / "sample" / "samples.npz"))
+    features = inputs.train.take(inputs.kept).reshape(TRAIN, -1).astype(np.float32)
+    picture = fid.nearest_picture(inputs, features[:SAMPLES][::-1], features)
+    rows = [fid.pictures.enlarge(real[::-1], 4)] * 2
+    np.testing.assert_array_equal(picture, fid.pictures.grid(rows, ["sample", "nearest train image"]))
+
+
+@pytest.mark.slow
+def test_inception_reads_its_file_and_refuses_any_other(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from d2it.evaluation import features, inception
+    from d2it.weights import INCEPTION
+    from tests.evaluation.conftest import random_weights
+
+    monkeypatch.setattr(fid, "open_extractor", features.open_extractor)
+    with pytest.raises(WeightsError, match="6726825d"):
+        fid.main(stage(outputs, extractor="inception"))
+    (outputs / "weights").mkdir()
+    path = outputs / "weights" / INCEPTION.name
+    torch.save(random_weights(seed=1), path)
+    with pytest.raises(WeightsError, match="6726825d"):
+        fid.main(stage(outputs, extractor="inception"))
+    monkeypatch.setattr(inception, "INCEPTION", replace(INCEPTION, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+    assert fid.main(stage(outputs, extractor="inception"))["fid"] > 0

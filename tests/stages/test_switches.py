@@ -29,13 +29,22 @@ TRAINED: dict[str, list[Any]] = {
     "content_transformer.loss_weighting": ["code", "position"],
     "refinenet.position": ["learnable", "fixed"],
     "content_transformer.precision": ["float32", "bfloat16"],
+    "content_transformer.qk_norm": [False, True],
     "diffusion.objective": ["epsilon", "v"],
+    "seeds.weights": [0, 1],
+    "seeds.order": [0, 1],
+    "seeds.noise": [0, 1],
 }
 SAMPLED: dict[str, list[Any]] = {
     "sample.grain_source": ["transformer", "real", "random"],
     "sample.sampler": ["ddpm", "ddim", "dpm-solver++"],
     "sample.steps": [1, 4, 250],
+    "sample.seed": [0, 1],
+    "sample.labels": ["balanced", "random"],
+    "sample.precision": ["float32", "bfloat16"],
+    "sample.grain_guidance": [0.0, 1.0, 8.0],
     "sample.guidance": [0.0, 1.0, 4.0],
+    "sample.guidance_channels": ["all", 3],
     "sample.guidance_interval": [[0.0, 1.0], [0.2, 0.9], [0.0, 0.0]],
 }
 ENCODED: dict[str, dict[str, Any]] = {
@@ -96,6 +105,13 @@ def test_each_value_trains_a_content_transformer_of_its_own_and_samples_come_fro
 def test_each_value_samples_images_of_its_own(after: Callable[..., Path], key: str) -> None:
     sampled = [samples(after(str(value), {key: value}, "sample")) for value in SAMPLED[key]]
     assert len({images.tobytes() for images in sampled}) == len(sampled)
+
+
+@pytest.mark.parametrize("times", ["uniform", "logit-normal"])
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_a_flow_goes_through_training_and_sampling(after: Callable[..., Path], times: str, sampler: str) -> None:
+    changes = {"diffusion.objective": "flow", "diffusion.flow_times": times, "sample.sampler": sampler}
+    samples(after("flow", changes, "train_content", "sample"))
 
 
 def test_more_fine_regions_cost_more_multiply_adds_and_no_more_parameters(after: Callable[..., Path]) -> None:
