@@ -3,8 +3,8 @@
 Samples against as many real images, both in files of 64 x 64 pixels: Frechet distance, KID, precision and recall by the
 installed extractor. The bare extractor gets the same batches from memory. Targets: the whole measurement goes at 0.95
 of its images/s or more; the peak memory of a process that measures 20,000 samples against 2,000 real images is within
-5 % of that for 2,000 samples. Three quarters of an hour on 2 cores; `--images 100` is a quick look, which shows little: the
-distances themselves take seconds, whatever the number of images.
+5 % of that for 2,000 samples. Three quarters of an hour on 2 cores; `--images 100` is a quick look, which shows
+little: the distances themselves take seconds, whatever the number of images.
 """
 
 import argparse

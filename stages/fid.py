@@ -164,7 +164,7 @@ def open_inputs(stage: Stage) -> Inputs:
         if samples.labels is None:
             raise StageError(f"{samples.path}: no arr_1: class agreement needs the samples' labels")
         if train.labels is None or len(np.unique(train.labels[taught])) < 2:
-            raise StageError(f"fid.classifier_images: {len(taught)} training images of one class: must be of two or more")
+            raise StageError(f"fid.classifier_images: {len(taught)} images of one class: must be of two or more")
     check_same_size([(str(samples.path), samples), (str(prepare / fid.reference), reference)])
     check_counts(metrics, {"samples": len(samples), f"fid.reference = {fid.reference}": len(kept)}, fid.neighbours)
     check_counts(["fd"], {"validation": len(validation)}, fid.neighbours)

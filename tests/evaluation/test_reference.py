@@ -145,7 +145,7 @@ def test_ours_are_statistics_of_the_extractor_that_made_them_alone(tmp_path: Pat
     ours = open_published(path, "efficientnet_lite0 a 1")
     assert ours is not None
     assert ours.images is None
-    with pytest.raises(DataError, match="of efficientnet_lite0 a 1: must be of efficientnet_lite0 b 1$"):
+    with pytest.raises(DataError, match=r"of efficientnet_lite0 a 1: must be of efficientnet_lite0 b 1$"):
         open_published(path, "efficientnet_lite0 b 1")
     save_as_adm(path)
     with pytest.raises(DataError, match=r"statistics of features of inception: must be of efficientnet_lite0 a 1$"):

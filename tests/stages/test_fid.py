@@ -277,7 +277,7 @@ def test_images_that_cannot_be_compared_are_refused_before_any_work(
     assert message == "neighbours = 6: must be below the 6 images of fid.reference = validation"
     assert refusal(outputs, monkeypatch, reference_images=2, neighbours=1).endswith("2 images: KID needs at least 3")
     message = refusal(outputs, monkeypatch, StageError, classifier_images=1)
-    assert message == "fid.classifier_images: 1 training images of one class: must be of two or more"
+    assert message == "fid.classifier_images: 1 images of one class: must be of two or more"
     write_samples(path, count=9)
     assert "samples: 9 images: an Inception score needs" in refusal(outputs, monkeypatch, extractor="inception")
     write_samples(path, size=16)
@@ -335,9 +335,7 @@ def test_the_nearest_real_image_of_a_copied_one_is_itself(outputs: Path) -> None
 
 
 @pytest.mark.slow
-def test_inception_reads_its_file_and_refuses_any_other(
-    outputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inception_reads_its_file_and_refuses_any_other(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from d2it.evaluation import features, inception
     from d2it.weights import INCEPTION
     from tests.evaluation.conftest import random_weights
@@ -350,5 +348,7 @@ def test_inception_reads_its_file_and_refuses_any_other(
     torch.save(random_weights(seed=1), path)
     with pytest.raises(WeightsError, match="6726825d"):
         fid.main(stage(outputs, extractor="inception"))
-    monkeypatch.setattr(inception, "INCEPTION", replace(INCEPTION, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+    monkeypatch.setattr(
+        inception, "INCEPTION", replace(INCEPTION, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    )
     assert fid.main(stage(outputs, extractor="inception"))["fid"] > 0
