@@ -116,11 +116,14 @@ class Pass:
 
         features = FeatureFile(self.scratch, self.extractor.width)
         merged = ImageStatistics(wanted, count, self.extractor.width)
-        for number, (of_features, *sums) in enumerate(in_order(self.ranks, starts, of_chunk)):
+        number = 0
+        for of_features, *sums in in_order(self.ranks, starts, of_chunk):
             features.append(of_features)
             merged.merge(tuple(sums))
+            del of_features, sums  # or they would wait for the next chunk to be measured
             if number % self.ranks.size:  # another rank's: its own were counted as they came
                 self.advance(min(self.chunk, count - starts[number]))
+            number += 1  # noqa: SIM113  # enumerate holds on to the arrays as well
         return Measured(merged, features)
 
     def _counted(self, measure: Callable[[Batch], Measurement]) -> Callable[[Batch], Measurement]:
