@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from d2it.data.arrays import Arrays
 from d2it.errors import UserError
 from d2it.evaluation.extractor import Extractor, Features
-from d2it.evaluation.frechet import Gaussian, frechet_distance
+from d2it.evaluation.frechet import Gaussian, frechet_distance, one_thread
 from d2it.evaluation.images import Images
 from d2it.evaluation.inception_score import SPLITS, Score
 from d2it.evaluation.kid import kid
@@ -110,20 +110,21 @@ class Pass:
                 statistics.add(first, features, of_rows, np.concatenate(numbers) if numbers else None)
                 kept.append(features.pool[keep[rows]])  # a copy: no view that would keep the block
 
-            blocks = _blocks(chunk, self.batch_size, read, self._counted(measure))
-            _in_another_thread(add, blocks)
+            with one_thread():  # around both threads: the limit is the process's, and neither may lift it
+                _in_another_thread(add, _blocks(chunk, self.batch_size, read, self._counted(measure)))
             return (np.concatenate(kept), *statistics.arrays())
 
         features = FeatureFile(self.scratch, self.extractor.width)
         merged = ImageStatistics(wanted, count, self.extractor.width)
-        number = 0
+        done = 0
         for of_features, *sums in in_order(self.ranks, starts, of_chunk):
             features.append(of_features)
             merged.merge(tuple(sums))
             del of_features, sums  # or they would wait for the next chunk to be measured
-            if number % self.ranks.size:  # another rank's: its own were counted as they came
-                self.advance(min(self.chunk, count - starts[number]))
-            number += 1  # noqa: SIM113  # enumerate holds on to the arrays as well
+            images = min(self.chunk, count - done)
+            if done // self.chunk % self.ranks.size:  # another rank's: its own were counted as they came
+                self.advance(images)
+            done += images
         return Measured(merged, features)
 
     def _counted(self, measure: Callable[[Batch], Measurement]) -> Callable[[Batch], Measurement]:
