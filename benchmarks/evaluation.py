@@ -23,7 +23,7 @@ from d2it.device import pick_device
 from d2it.evaluation.extractor import Extractor
 from d2it.evaluation.features import open_extractor
 from d2it.evaluation.images import fair_sample
-from d2it.evaluation.measure import Measured, Pass, Side, compare
+from d2it.evaluation.measure import Pass, Side, compare
 from d2it.evaluation.statistics import Wanted
 from d2it.ranks.ranks import Ranks
 
@@ -62,15 +62,13 @@ def bare(extractor: Extractor, *paths: Path) -> Callable[[], object]:
 def measure(extractor: Extractor, samples: Path, real: Path, scratch: Path) -> dict[str, float]:
     """All of it: from files to numbers."""
     run = Pass(extractor=extractor, batch_size=BATCH, scratch=scratch, ranks=Ranks())
-    sides = []
-    for path in (samples, real):
-        images = Samples(path)
-        sides.append(side(run.over(images, Wanted(pool=True, keep=fair_sample(len(images), len(images))))))
-    return compare(METRICS, *sides, NEIGHBOURS)
+    return compare(METRICS, side(run, samples), side(run, real), NEIGHBOURS)
 
 
-def side(measured: Measured) -> Side:
-    """As `compare` takes it."""
+def side(run: Pass, path: Path) -> Side:
+    """One of both, gone through."""
+    images = Samples(path)
+    measured = run.over(images, Wanted(pool=True, keep=fair_sample(len(images), len(images))))
     assert measured.statistics.pool is not None
     return Side(pool=measured.statistics.pool.gaussian(), features=measured.features.rows)
 
@@ -86,8 +84,8 @@ def peak(images: int, real: int, threads: int) -> float:
 def print_peak(images: int, real: int) -> None:
     """What `peak` starts; Linux keeps the number."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [write(Path(folder) / f"{i}.npz", count, i) for i, count in enumerate((images, real))]
-        measure(open_extractor(EXTRACTOR, Path(folder), pick_device()), *paths, Path(folder))
+        drawn, photos = (write(Path(folder) / f"{i}.npz", count, i) for i, count in enumerate((images, real)))
+        measure(open_extractor(EXTRACTOR, Path(folder), pick_device()), drawn, photos, Path(folder))
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     print(next(int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmHWM")))
 

@@ -42,7 +42,7 @@ class Measurement(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a pass found out, on rank 0; on other ranks nothing."""
+    """What a pass finds, on rank 0; on other ranks nothing."""
 
     statistics: ImageStatistics
     features: FeatureFile

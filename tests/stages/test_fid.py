@@ -46,6 +46,7 @@ ABOUT = DataDescription(
     fingerprint="one",
 )  # fmt: skip
 GRAIN_MAPS = "grain_maps_"
+PERCEPTUAL = {"perceptual": "st_lpips", "perceptual_weight": 0.1}
 
 
 class Installed(Projection):
@@ -120,7 +121,8 @@ def params(**changes: Any) -> Params:
     """The demo's, with a small section `fid` in which some keys have other values."""
     demo = load_params(ROOT / "params.yaml")
     small = {"batch_size": 4, "neighbours": 2, "reference_images": 6, "classifier_images": 10}
-    return demo.model_copy(update={"fid": FIDParams.model_validate(demo.fid.model_dump() | small | changes)})
+    fid_params = FIDParams.model_validate(demo.fid.model_dump() | small | changes)
+    return demo.model_copy(update={"fid": fid_params, "dvae": demo.dvae.model_copy(update=PERCEPTUAL)})
 
 
 def stage(outputs: Path, reports: list[set[str]] | None = None, *, name: str = "fid", **changes: Any) -> Stage:
@@ -250,6 +252,15 @@ def test_without_classes_there_is_no_class_agreement_and_samples_need_no_labels(
     numbers = fid.main(stage(outputs))
     assert not any("class_agreement" in name for name in numbers)
     assert "fd_efficientnet_lite0" in numbers
+
+
+def test_without_a_perceptual_loss_there_is_no_perceptual_distance(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PERCEPTUAL, "perceptual_weight", 0.0)
+    monkeypatch.setattr(fid, "open_perceptual", lambda *_: pytest.fail("its weights were asked for"))
+    numbers = fid.main(stage(outputs))
+    assert {name for name in numbers if "reconstruction" in name} == {"reconstruction_psnr", "reconstruction_ssim"}
 
 
 def test_class_agreement_falls_where_labels_are_wrong(outputs: Path) -> None:
