@@ -1,11 +1,14 @@
 """Test-wide settings: fast tests first, and where the others are."""
 
+import hypothesis
 import pytest
 import torch
 
 pytest_plugins = ["tests.tracking.fixtures"]  # also for stages and ablations
 
 torch.set_num_threads(1)  # small tensors: threads would only wait for each other
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine fails no test
+hypothesis.settings.load_profile("untimed")
 
 LEFT_OUT = ("slow", "slurm", "browser", "demo")  # without -m; see pyproject.toml
 

@@ -41,6 +41,7 @@ def losses(published: dict[str, nn.Module], tmp_path_factory: pytest.TempPathFac
     return {"lpips": lpips_vgg(path), "st_lpips": open_perceptual("st_lpips", Path("nowhere"))}
 
 
+@pytest.mark.slow
 @LOSSES
 @pytest.mark.parametrize("size", [(64, 64), (32, 32), (18, 18), (19, 37)])
 def test_distances_and_their_gradients_are_the_published_networks(

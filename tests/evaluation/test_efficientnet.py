@@ -39,6 +39,7 @@ def test_features_are_those_of_the_image_alone(efficientnet: EfficientNetFeature
         np.testing.assert_allclose(efficientnet(photos[i : i + 1]).pool[0], together.pool[i], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_distance_grows_with_blur(efficientnet: EfficientNetFeatures, photos: NDArray[np.uint8]) -> None:
     def statistics(images: NDArray[np.uint8]) -> GaussianStatistics:
         gaussian = GaussianStatistics(efficientnet.width)

@@ -20,6 +20,7 @@ def draw(rng: np.random.Generator, n: int, d: int) -> NDArray[np.float64]:
     return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + rng.normal(size=d)
 
 
+@pytest.mark.slow
 @given(st.integers(2, 60), st.lists(st.integers(0, 60), max_size=6), st.integers(0, 5), st.integers(0, 2**32 - 1))
 def test_statistics_equal_numpys_for_any_cut_and_any_merge(n: int, cuts: list[int], merged: int, seed: int) -> None:
     features = (draw(np.random.default_rng(seed), n, 4) + 10).astype(np.float32)

@@ -41,6 +41,7 @@ def fit(features: NDArray[np.float32]) -> Gaussian:
     return statistics.gaussian()
 
 
+@pytest.mark.slow
 def test_features_equal_torch_fidelitys_own_from_the_same_file(
     weights_file: Path, extractor: InceptionFeatures, photos: NDArray[np.uint8]
 ) -> None:

@@ -58,11 +58,13 @@ def estimates(n: int, m: int, shift: float) -> list[Estimate]:
     return [kid(rng.normal(size=(n, 16)), rng.normal(size=(m, 16)) + shift) for _ in range(150)]
 
 
+@pytest.mark.slow
 def test_it_has_no_bias_however_few_images_there_are() -> None:
     values = [estimate.value for estimate in estimates(5, 8, 0)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "least", "most"), [(0.0, 1.2, 1.6), (0.7, 0.85, 1.2)])
 def test_the_standard_error_is_the_spread_of_other_draws_or_up_to_root_two_of_it(
     shift: float, least: float, most: float

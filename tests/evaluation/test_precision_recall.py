@@ -24,6 +24,7 @@ def share_within(points: NDArray[np.floating], centres: NDArray[np.floating], k:
     return inside / len(points)
 
 
+@pytest.mark.slow
 @given(st.integers(5, 18), st.integers(5, 18), st.integers(1, 4), st.integers(1, 7), st.integers(0, 2**32 - 1))
 def test_equal_brute_force_for_any_block_size(n: int, m: int, k: int, rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -263,6 +263,7 @@ def test_without_a_perceptual_loss_there_is_no_perceptual_distance(
     assert {name for name in numbers if "reconstruction" in name} == {"reconstruction_psnr", "reconstruction_ssim"}
 
 
+@pytest.mark.slow
 def test_class_agreement_falls_where_labels_are_wrong(outputs: Path) -> None:
     right = fid.main(stage(outputs))["class_agreement_efficientnet_lite0"]
     images, labels = crops(SAMPLES, 1)
