@@ -46,9 +46,8 @@ def test_an_unknown_stage_is_one_line_that_lists_the_allowed_ones(workspace: Pat
 
 
 def test_wrong_params_are_one_line_each_and_nothing_is_written(workspace: Path) -> None:
-    wrong = (
-        (workspace / "params.yaml").read_text().replace("\nseed: 0", "\nseed: -1").replace("  window: 8", "  window: two")
-    )
+    right = (workspace / "params.yaml").read_text()
+    wrong = right.replace("\nseed: 0", "\nseed: -1").replace("  window: 8", "  window: two")
     (workspace / "params.yaml").write_text(wrong)
     before = files(workspace)
     done = command(workspace, "prepare")
