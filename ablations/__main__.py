@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from ablations.plan import Plan, plan
 from ablations.tables import Table, read_tables
+from d2it.arguments import positive_int
 from d2it.errors import UserError
 from pipeline.root import find_root
 
@@ -73,21 +74,14 @@ def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
         command.add_argument("table", choices=[*names, "all"])
         command.add_argument("--preset", default="", help="of presets/; the table's own if not given, and for a report "
                              "the one that was run")  # fmt: skip
-        command.add_argument("--seeds", type=_positive, default=0, help="seeds 0 .. n - 1; 3 for most tables, 2 in the "
-                             "demo, and for a report those that were run")  # fmt: skip
-    run.add_argument("--jobs", type=_positive, default=1, help="experiments at a time (1)")
+        command.add_argument("--seeds", type=positive_int, default=0, help="seeds 0 .. n - 1; 3 for most tables, 2 in "
+                             "the demo, and for a report those that were run")  # fmt: skip
+    run.add_argument("--jobs", type=positive_int, default=1, help="experiments at a time (1)")
     run.add_argument("--only", action="append", default=[], metavar="SETTING",
                      help="its label, or an experiment's name")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print dvc's commands, run nothing")
     report.add_argument("--to", default="reports", help="folder of the pages (reports)")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ ADM evaluator's reference files are. Numbers and how they were made go to stdout
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from d2it.arguments import positive_int
 from d2it.device import pick_device
 from d2it.errors import UserError
 from d2it.evaluation.class_agreement import agreement
@@ -36,6 +36,7 @@ from d2it.files import write_text
 from d2it.params.sections import FIDParams
 from d2it.progress import Progress
 from d2it.ranks.ranks import Ranks
+from d2it.weights import default_folder
 
 EXTRACTORS = get_args(FIDParams.model_fields["extractor"].annotation)
 NEED_FEATURES = {"kid", "precision", "recall"}
@@ -209,11 +210,10 @@ def main(arguments: list[str] | None = None) -> int:
     add("reference", type=Path, help="the same, of the images that samples should be like")
     add("--metrics", type=lambda text: text.split(","), help=f"of {','.join(METRICS)}; default: all that can be had")
     add("--extractor", choices=EXTRACTORS, default="inception", help="network (%(default)s)")
-    weights = os.environ.get("D2IT_WEIGHTS", ".d2it/weights")
-    add("--weights", type=Path, default=Path(weights).expanduser(), help="folder of its weights (%(default)s)")
-    add("--batch-size", type=_positive, default=64, help="images at a time (%(default)s)")
-    add("--neighbours", type=_positive, default=3, help="k of precision and recall (%(default)s)")
-    add("--reference-images", type=_positive, default=10000, help="for KID, precision, recall, at most (%(default)s)")
+    add("--weights", type=Path, default=default_folder(Path.cwd()), help="folder of its weights (%(default)s)")
+    add("--batch-size", type=positive_int, default=64, help="images at a time (%(default)s)")
+    add("--neighbours", type=positive_int, default=3, help="k of precision and recall (%(default)s)")
+    add("--reference-images", type=positive_int, default=10000, help="for KID, precision, recall (%(default)s)")
     add("--out", type=Path, help="write the JSON here too")
     options = parser.parse_args(arguments)
     try:
@@ -225,13 +225,6 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out:
         write_text(options.out, text + "\n")
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from d2it.dvae.perceptual import ImageSizeError, PerceptualLoss, lpips_vgg, open_perceptual
+from d2it.params.combinations import SMALLEST
 from d2it.weights import WeightsError
 from tests.dvae.test_model import photos
 
@@ -100,7 +101,7 @@ def test_its_own_weights_are_fixed_whatever_the_mode_of_training(losses: dict[st
 
 @LOSSES
 def test_too_small_images_are_refused_in_one_line(losses: dict[str, PerceptualLoss], name: str) -> None:
-    smallest = {"lpips": 16, "st_lpips": 18}[name]
+    smallest = SMALLEST[name]  # what params.yaml is checked by
     images = torch.zeros(1, 3, 64, smallest)
     assert losses[name](images, images).shape == (1,)
     with pytest.raises(ImageSizeError, match=f"images of 64 x {smallest - 1}: .* {smallest} pixels"):
