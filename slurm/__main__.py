@@ -1,10 +1,14 @@
 """`python -m slurm <stage>`: run a stage as a job. dvc.yaml runs every stage with it."""
 
 import argparse
+import os
+import signal
 import sys
 
 from d2it.errors import UserError
 from slurm.launcher import launch
+
+LOST_TERMINAL = 128 + signal.SIGHUP
 
 _ABOUT = """Runs one stage of dvc.yaml as a job, shows its log, and ends with its exit code.
 A stage that has a job already, queued or running, is not submitted again: the launcher waits for that job.
@@ -31,10 +35,22 @@ def main() -> int:
                 from slurm.dev import command as dev
 
                 return dev.main(rest)
-        return launch(parser.parse_args().stage)
+        code = launch(parser.parse_args().stage)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the terminal was lost while the launcher wrote a line of its own
+        code = LOST_TERMINAL
+    if code == LOST_TERMINAL:
+        _drop_output()
+    return code
+
+
+def _drop_output() -> None:
+    """What still waits to be written would fail when Python ends, which makes 120 of any exit code."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 if __name__ == "__main__":

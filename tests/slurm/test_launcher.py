@@ -320,14 +320,17 @@ def test_a_terminal_shows_the_bar_of_a_job_that_writes_to_a_log(repository: Repo
     assert b"img/s" in shown
 
 
-def test_a_lost_terminal_leaves_the_job_running(repository: Repository) -> None:
+@pytest.mark.parametrize("before", ["its first line", "a line of the log"])
+def test_a_lost_terminal_leaves_the_job_running(repository: Repository, before: str) -> None:
     repository.stage_is(f"wait_for('closed')\nprint('a line that nobody can read')\nwait_for('go')\n{WRITES}")
     launcher = repository.start()
-    repository.wait_for_starts()
+    if before == "a line of the log":
+        repository.wait_for_starts()
     assert launcher.stdout is not None
     assert launcher.stderr is not None
     launcher.stdout.close()
     launcher.stderr.close()
+    repository.wait_for_starts()
     repository.touch("closed")
     assert launcher.wait(LIMIT) == 128 + signal.SIGHUP
     assert alive(repository.starts()[0])
