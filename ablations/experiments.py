@@ -61,6 +61,16 @@ def queue(root: Path) -> Queue:
     return Queue(tasks, int(workers[1]) + int(workers[2]) if workers else 0)
 
 
+def why(root: Path, name: str) -> str:
+    """Why an experiment of the queue failed: the last two lines that its stages printed, else dvc's own."""
+    try:
+        lines = [line.strip() for line in dvc(root, "queue", "logs", name).split("\n") if line.strip()]
+    except StageError as error:  # it failed in dvc, before it had a log
+        return str(error)
+    of_stages = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
+    return "; ".join((of_stages or lines or ["it printed nothing"])[-2:])
+
+
 def known(done: Iterable[str], tasks: Iterable[Task]) -> dict[str, tuple[str, State]]:
     """Identity -> name and state of all experiments; one that failed and was queued again is what it is now."""
     states = sorted(((task.name, task.state) for task in tasks), key=lambda one: one[1] != "failed")

@@ -17,8 +17,9 @@ from d2it.params.load import load_params
 from d2it.params.sections import Params
 
 SHORTEST, LONGEST = 3.0, 30.0  # seconds between two looks at the queue; each costs a second of CPU
-PATIENCE = 8  # looks without a worker before workers are started again
+PATIENCE = 8  # looks without a worker before workers are started again, or at an experiment that DVC does not show
 RESTARTS = 3
+TRIES = 2  # of each experiment: two that start at once can trip over each other in DVC, or a node can fail
 
 
 @dataclass
@@ -50,6 +51,8 @@ class TableProgress:
 def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[str] = (), dry_run: bool = False) -> int:
     """Run what is missing of some tables, the failed included, `jobs` at a time; returns 0 if nothing has failed.
 
+    What fails is tried once more after the others: stages that had ended well are not run again.
+
     `only`: labels of settings or names of experiments, all if empty. `dry_run`: print dvc's commands, and do nothing.
 
     Raises:
@@ -72,19 +75,15 @@ def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[s
         for command in [*commands, ["dvc", "queue", "start", "--jobs", str(jobs)]] if todo else []:
             print(shlex.join(command))
         return 0
-    _add(root, todo, queue.tasks, workspace)
-    if todo or progress.of("queued", "running"):
-        experiments.dvc(root, "queue", "start", "--jobs", str(jobs))
-        try:
-            _wait(root, progress, jobs)
-        except KeyboardInterrupt:
-            print("\nNobody waits, but DVC's workers go on; the same command waits again. dvc queue kill --help",
-                  file=sys.stderr)  # fmt: skip
-            return 130
-    failed = progress.of("failed", "missing", "queued", "running")
-    for name in failed:
-        print(f"failed: {name}; why: dvc queue logs {name}; the same command runs it again", file=sys.stderr)
-    return 1 if failed else 0
+    try:
+        _run(root, progress, todo, tasks=queue.tasks, workspace=workspace, jobs=jobs)
+    except KeyboardInterrupt:
+        print("\nNobody waits, but DVC's workers go on; the same command waits again. dvc queue kill --help",
+              file=sys.stderr)  # fmt: skip
+        return 130
+    if not_done := progress.of("failed", "missing", "queued", "running"):
+        print(f"not done: {', '.join(not_done)}; the same command runs them again", file=sys.stderr)
+    return 1 if not_done else 0
 
 
 def _wanted(plans: Sequence[Plan], only: Sequence[str]) -> tuple[Experiment, ...]:
@@ -97,6 +96,22 @@ def _wanted(plans: Sequence[Plan], only: Sequence[str]) -> tuple[Experiment, ...
     return tuple(chosen.values())
 
 
+def _run(
+    root: Path, progress: TableProgress, todo: Sequence[Experiment], *, tasks: Sequence[Task], workspace: Params,
+    jobs: int,
+) -> None:  # fmt: skip
+    for left in range(TRIES - 1, -1, -1):
+        if not (todo or progress.of("queued", "running")):
+            return
+        _add(root, todo, tasks, workspace)
+        experiments.dvc(root, "queue", "start", "--jobs", str(jobs))
+        tasks = _wait(root, progress, jobs)
+        todo = [one for one in progress.wanted if progress.states[one.identity][1] == "failed"]
+        for name in progress.of("failed"):
+            reason, again = experiments.why(root, name), "; it is tried once more" if left else ""
+            print(f"failed: {name}: {reason}; all of it: dvc queue logs {name}{again}", file=sys.stderr)
+
+
 def _add(root: Path, todo: Sequence[Experiment], tasks: Sequence[Task], workspace: Params) -> None:
     for number, one in enumerate(todo, 1):
         for task in tasks:
@@ -106,10 +121,10 @@ def _add(root: Path, todo: Sequence[Experiment], tasks: Sequence[Task], workspac
         print(f"queued {number} of {len(todo)}: {one.name}", flush=True)
 
 
-def _wait(root: Path, progress: TableProgress, jobs: int) -> None:
-    """Return when no experiment is queued or runs, however long that takes; print each change in one line."""
+def _wait(root: Path, progress: TableProgress, jobs: int) -> tuple[Task, ...]:
+    """The queue when no experiment is queued or runs, however long that takes; print each change in one line."""
     before: dict[str, tuple[str, State]] = {}
-    began, alone, restarts = time.monotonic(), 0, 0
+    began, alone, unseen, restarts = time.monotonic(), 0, 0, 0
     while True:
         queue = experiments.queue(root)
         progress.look(root, queue.tasks)
@@ -118,13 +133,17 @@ def _wait(root: Path, progress: TableProgress, jobs: int) -> None:
             before = progress.states
             print(progress.line(seconds), flush=True)
         if not progress.of("queued", "running"):
-            return
+            unseen += 1  # between its places as queued and as running an experiment is in neither
+            if not progress.of("missing") or unseen == PATIENCE:
+                return queue.tasks
+        else:
+            unseen = 0
         alone = 0 if queue.workers else alone + 1
         if alone >= PATIENCE:  # the workers were killed, or the machine was started anew
             if restarts == RESTARTS:
                 print("DVC's workers end without working; see .dvc/tmp/exps/celery and dvc queue status",
                       file=sys.stderr)  # fmt: skip
-                return
+                return queue.tasks
             restarts, alone = restarts + 1, 0
             experiments.dvc(root, "queue", "start", "--jobs", str(jobs))
         time.sleep(min(LONGEST, max(SHORTEST, seconds / 20)))

@@ -1,5 +1,7 @@
 """Real experiments in DVC's queue, at their smallest."""
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -12,10 +14,11 @@ import pytest
 from PIL import Image
 
 from ablations import experiments
+from ablations.experiments import Queue, State, Task
 from ablations.page import markdown
 from ablations.plan import Experiment, plan
 from ablations.report import report
-from ablations.run import run_tables
+from ablations.run import TableProgress, _wait, run_tables
 from ablations.tables import read_tables
 from tests.smallest import Repository, smallest_params
 from tools.deps import ROOT
@@ -36,6 +39,29 @@ def test_a_dry_run_prints_the_commands_of_dvc_and_queues_nothing() -> None:
     assert experiments.queue(ROOT).tasks == before
 
 
+def test_an_experiment_that_dvc_shows_nowhere_for_a_moment_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Between its place among the queued and that among the running, `dvc queue status` shows it in neither."""
+    one = next(iter(plan(WINDOW, ROOT, "demo", 1).experiments))
+    states: list[State | None] = ["queued", None, "running", None, "failed"]
+    looks = iter(states)
+    left = list(states)
+
+    def queue(_root: Path) -> Queue:
+        state = next(looks)
+        left.pop()
+        return Queue((Task("0000000", one.name, state),) if state else (), 1)
+
+    monkeypatch.setattr(experiments, "queue", queue)
+    monkeypatch.setattr(experiments, "done", lambda _root: {})
+    monkeypatch.setattr("ablations.run.SHORTEST", 0.0)
+    progress = TableProgress((one,))
+    _wait(tmp_path, progress, jobs=1)
+    assert left == []
+    assert progress.of("failed") == [one.name]
+
+
 class Ran:
     """A repository in which two settings ran side by side with an experiment whose images are not there."""
 
@@ -49,7 +75,9 @@ class Ran:
         self.folder = folder
         self.good = plan(WINDOW, folder, "smallest", 1)
         self.broken = plan(WINDOW, folder, "photos", 1)
-        self.code = self.run()
+        with contextlib.redirect_stderr(io.StringIO()) as complaints:
+            self.code = self.run()
+        self.complaints = complaints.getvalue().splitlines()
 
     def run(self) -> int:
         """`python -m ablations run`, of both presets at once."""
@@ -81,6 +109,14 @@ def test_a_failed_experiment_does_not_stop_the_others(ran: Ran) -> None:
     assert sorted(experiments.done(ran.folder)) == sorted(ran.of("smallest", label).name for label in ONLY)
     failed = [task.name for task in experiments.queue(ran.folder).tasks if task.state == "failed"]
     assert failed == [ran.of("photos", "2").name]
+
+
+@pytest.mark.slow
+def test_a_failed_experiment_is_tried_once_more_and_says_why_it_failed(ran: Ran) -> None:
+    photos = ran.of("photos", "2").name
+    lines = [line for line in ran.complaints if line.startswith(f"failed: {photos}: ")]
+    assert [line.endswith("; it is tried once more") for line in lines] == [True, False]
+    assert all("data/photos" in line for line in lines), lines
 
 
 @pytest.mark.slow
