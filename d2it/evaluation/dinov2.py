@@ -14,7 +14,8 @@ from torch.nn import functional
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_dinov2 import FeatureExtractorDinoV2
 
-from d2it.evaluation.extractor import Features, finite_numpy, infer, read_tensors
+from d2it.evaluation.extractor import Features, finite_numpy, infer
+from d2it.networks import read_tensors
 from d2it.weights import DINOV2, WeightsError, locate
 
 WIDTH = 1024

@@ -4,7 +4,6 @@ Its distances are not FID and never carry that name: they compare what one extra
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from d2it.evaluation.extractor import Features, finite_numpy, infer, read_tensors
-from d2it.weights import EFFICIENTNET_LITE0, WeightsError, installed
+from d2it.evaluation.extractor import Features, finite_numpy, infer
+from d2it.networks import efficientnet_lite0
+from d2it.weights import EFFICIENTNET_LITE0, installed
 
 WIDTH, SIDE = 1280, 224
 PREPROCESSING = 1  # resized as floats, bilinear with antialiasing, then (x - 127) / 128; raise it when that changes
@@ -32,13 +32,7 @@ class EfficientNetFeatures:
         Raises:
             WeightsError: it holds anything but this network's tensors.
         """
-        import timm  # takes 4 s, which only those pay who ask for this extractor
-
-        with torch.device("meta"):  # shapes alone: nothing is drawn from the global generator
-            network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        network.load_state_dict(_renamed(read_tensors(weights), network.state_dict(), weights), assign=True)
-        network.requires_grad_(False).eval().to(device)
-        self.network: Any = network.to(memory_format=torch.channels_last)
+        self.network = efficientnet_lite0(weights).to(device)
         self._device = device
 
     def __call__(self, images: NDArray[np.uint8]) -> Features:
@@ -62,15 +56,3 @@ def open_efficientnet(device: torch.device) -> EfficientNetFeatures:
         WeightsError: the package is not installed, or has another file.
     """
     return EfficientNetFeatures(installed(EFFICIENTNET_LITE0), device)
-
-
-def _renamed(given: dict[str, Tensor], wanted: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """`given` under the names of `wanted`: the same tensors in the same order, by other names.
-
-    Raises:
-        WeightsError: they are not the same by number, shape and last part of the name.
-    """
-    signatures = [[(name.split(".")[-1], x.shape) for name, x in tensors.items()] for tensors in (given, wanted)]
-    if signatures[0] != signatures[1]:
-        raise WeightsError(f"{path}: must hold the {len(wanted)} tensors of EfficientNet-Lite0, in its order")
-    return dict(zip(wanted, given.values(), strict=True))

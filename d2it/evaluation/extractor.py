@@ -1,8 +1,6 @@
 """What every extractor is: images in, features of each out, by a network whose weights are read as tensors alone."""
 
-import pickle
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from d2it.finite import require_finite
-from d2it.weights import WeightsError
 
 
 class Features(NamedTuple):
@@ -36,21 +33,6 @@ class Extractor(Protocol):
         Raises:
             NonFiniteError: they hold NaN or infinity.
         """
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A network's tensors by name, in the order of the file, which holds nothing else.
-
-    Raises:
-        WeightsError: the file holds anything else; nothing in it is executed.
-    """
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
-        tensors = None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise WeightsError(f"{path}: not a file of tensors alone, as torch.save writes it")
-    return tensors
 
 
 @torch.inference_mode()

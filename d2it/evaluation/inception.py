@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from d2it.evaluation.extractor import Features, finite_numpy, infer, read_tensors
+from d2it.evaluation.extractor import Features, finite_numpy, infer
+from d2it.networks import read_tensors
 from d2it.weights import INCEPTION, WeightsError, locate
 
 POOL, SPATIAL, CLASSES = 2048, 7 * 17 * 17, 1008

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from d2it.params.architecture import value_at
 from d2it.params.sections import Params
 
-SMALLEST = {"lpips": 16, "st_lpips": 18}  # pixels, of the networks of d2it/dvae/perceptual.py
+SMALLEST = {"lpips": 16, "st_lpips": 18, "efficientnet_lite0": 16}  # pixels, of the networks of d2it/dvae/perceptual.py
 Check = tuple[bool, str, str]  # whether it holds, of which key, and what is allowed
 
 

@@ -106,8 +106,9 @@ class DVAEParams(TrainingParams):
     regularizer: Literal["kl", "vq"] = knob("KL to N(0, I), or vector quantisation at the decoder's input")
     kl_weight: NonNegative = knob("weight of the KL term, kl only; 1e-6 in LDM")
     codebook_size: PositiveInt = knob("K, vq only; 1024 in the paper")
-    perceptual: Literal["lpips", "st_lpips"] = knob(
-        "'lpips': LPIPS(VGG) as in the paper, its weights are downloaded; 'st_lpips': shift-tolerant LPIPS, installed"
+    perceptual: Literal["lpips", "st_lpips", "efficientnet_lite0"] = knob(
+        "'lpips': LPIPS(VGG) as in the paper, its weights are downloaded; installed: 'st_lpips', shift-tolerant LPIPS, "
+        "and 'efficientnet_lite0', distances of that network's features, for the CPU"
     )
     perceptual_weight: NonNegative = knob("weight of the perceptual loss; 0 = none; 1.0 in the paper")
     perceptual_share: Annotated[float, Field(gt=0, le=1)] = knob(

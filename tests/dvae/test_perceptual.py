@@ -7,15 +7,19 @@ from types import ModuleType
 
 import lpips
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from d2it.dvae.perceptual import ImageSizeError, PerceptualLoss, lpips_vgg, open_perceptual
+from d2it.networks import efficientnet_lite0
 from d2it.params.combinations import SMALLEST
-from d2it.weights import WeightsError
+from d2it.weights import EFFICIENTNET_LITE0, WeightsError, installed
 from tests.dvae.test_model import photos
 
-LOSSES = pytest.mark.parametrize("name", ["lpips", "st_lpips"])
+LOSSES = pytest.mark.parametrize("name", ["lpips", "st_lpips", "efficientnet_lite0"])
+PUBLISHED = pytest.mark.parametrize("name", ["lpips", "st_lpips"])
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +43,12 @@ def losses(published: dict[str, nn.Module], tmp_path_factory: pytest.TempPathFac
     slices = published["lpips"].net.state_dict()
     path = tmp_path_factory.mktemp("weights") / "vgg.pth"
     torch.save({f"features.{name.partition('.')[2]}": value for name, value in slices.items()}, path)
-    return {"lpips": lpips_vgg(path), "st_lpips": open_perceptual("st_lpips", Path("nowhere"))}
+    packaged = {name: open_perceptual(name, Path("nowhere")) for name in ("st_lpips", "efficientnet_lite0")}
+    return {"lpips": lpips_vgg(path), **packaged}
 
 
 @pytest.mark.slow
-@LOSSES
+@PUBLISHED
 @pytest.mark.parametrize("size", [(64, 64), (32, 32), (18, 18), (19, 37)])
 def test_distances_and_their_gradients_are_the_published_networks(
     losses: dict[str, PerceptualLoss], published: dict[str, nn.Module], name: str, size: tuple[int, int]
@@ -96,7 +101,19 @@ def test_it_is_float32_under_autocast(losses: dict[str, PerceptualLoss], name: s
 @LOSSES
 def test_its_own_weights_are_fixed_whatever_the_mode_of_training(losses: dict[str, PerceptualLoss], name: str) -> None:
     assert not any(parameter.requires_grad for parameter in losses[name].parameters())
-    assert not any(isinstance(module, nn.Dropout | nn.BatchNorm2d) for module in losses[name].modules())
+    assert not any(module.training for module in losses[name].train().modules())
+
+
+def test_efficientnets_distance_is_two_minus_two_cosines_of_its_features(losses: dict[str, PerceptualLoss]) -> None:
+    network = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(0, 1, 2, 3)).eval()
+    trained = efficientnet_lite0(installed(EFFICIENTNET_LITE0)).state_dict()
+    network.load_state_dict({name: trained[name.replace("blocks_", "blocks.")] for name in network.state_dict()})
+    a, b = pictures((64, 64)), pictures((64, 64)).flip(3)
+    with torch.no_grad():
+        features = [network(((x + 1) / 2 * 255 - 127) / 128) for x in (a, b)]
+    cosines = [F.cosine_similarity(x, y).mean((1, 2)) for x, y in zip(*features, strict=True)]
+    expected = torch.stack([2 - 2 * cosine for cosine in cosines]).mean(0)
+    torch.testing.assert_close(losses["efficientnet_lite0"](a, b), expected, rtol=1e-4, atol=1e-6)
 
 
 @LOSSES

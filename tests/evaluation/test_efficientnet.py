@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,8 +7,6 @@ from skimage import data
 
 from d2it.evaluation.efficientnet import EfficientNetFeatures
 from d2it.evaluation.frechet import GaussianStatistics, frechet_distance
-from d2it.weights import EFFICIENTNET_LITE0, WeightsError, installed
-from tests.evaluation.conftest import CPU
 
 TABBY, TIGER_CAT, EGYPTIAN_CAT = 281, 282, 285
 ESPRESSO, CUP = 967, 968
@@ -52,18 +48,3 @@ def test_the_distance_grows_with_blur(efficientnet: EfficientNetFeatures, photos
     sharp = statistics(photos).gaussian()
     distances = [frechet_distance(sharp, statistics(blurred(sigma)).gaussian()) for sigma in (0.5, 1.5, 4)]
     assert 0 < distances[0] < distances[1] < distances[2]
-
-
-def test_building_the_network_draws_nothing_from_the_global_generator() -> None:
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    EfficientNetFeatures(installed(EFFICIENTNET_LITE0), CPU)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_tensors_in_another_order_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    weights = torch.load(installed(EFFICIENTNET_LITE0), weights_only=True)
-    torch.save(dict(reversed(weights.items())), path)
-    with pytest.raises(WeightsError, match="must hold the 296 tensors of EfficientNet-Lite0, in its order"):
-        EfficientNetFeatures(path, CPU)

@@ -1,4 +1,3 @@
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -8,41 +7,10 @@ from numpy.typing import NDArray
 
 from d2it.errors import NonFiniteError
 from d2it.evaluation import features
-from d2it.evaluation.extractor import finite_numpy, infer, read_tensors
+from d2it.evaluation.extractor import finite_numpy, infer
 from d2it.weights import WeightsError
 
 CPU = torch.device("cpu")
-
-
-class Bomb:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_file_with_code_in_it_is_refused_and_not_executed(tmp_path: Path, legacy: bool) -> None:
-    path, trace = tmp_path / "weights.pth", tmp_path / "executed"
-    if legacy:
-        path.write_bytes(pickle.dumps(Bomb(trace)))
-    else:
-        torch.save({"fc.weight": Bomb(trace)}, path)
-    with pytest.raises(WeightsError, match=r"^\S+weights.pth: not a file of tensors"):
-        read_tensors(path)
-    assert not trace.exists()
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": 1}, torch.zeros(2)])
-def test_a_file_of_anything_but_named_tensors_is_refused(tmp_path: Path, content: object) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save(content, path)
-    with pytest.raises(WeightsError, match="not a file of tensors alone"):
-        read_tensors(path)
-    path.write_bytes(b"not weights")
-    with pytest.raises(WeightsError, match="not a file of tensors alone"):
-        read_tensors(path)
 
 
 @pytest.mark.parametrize(("name", "file"), [("inception", "weights-inception"), ("dinov2", "dinov2_vitl14")])
