@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import StageError
 from slurm.capabilities import complaints, parse_sinfo, refuse_impossible
 from slurm.cluster import Resources
-from tests.slurm.conftest import Cluster
+from tests.slurm.cluster import Cluster
 
 # partition, state, time limit, nodes of a job, number, CPUs, MB, GRES: what `sinfo --exact` prints
 SINFO = """\

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import StageError
 from slurm.dev.cluster import DAEMONS, DevCluster, missing_programs, with_lines
-from tests.slurm.conftest import Cluster, start_cluster
+from tests.slurm.cluster import Cluster, start_cluster
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 120.0

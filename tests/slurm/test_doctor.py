@@ -16,7 +16,7 @@ import pytest
 from slurm.doctor import command
 from slurm.doctor.job import order_folder
 from slurm.doctor.node import CheckError, Finding, Order, examine, locks, mlflow, torch_device
-from tests.slurm.conftest import Cluster
+from tests.slurm.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 DAG = "stages:\n  prepare: {cmd: x, params: [seed]}\n  train_dvae: {cmd: y}\n"

@@ -6,43 +6,19 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.slurm.conftest import Cluster
+from tests.slurm.conftest import Start
 from tests.slurm.repository import LIMIT, wait_for
-from tests.slurm.workflow import STAGE, Workflow, end, prepare
+from tests.slurm.workflow import STAGE, end
 from tests.smallest import Repository
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
-Start = Callable[..., Workflow]
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    return prepare(tmp_path_factory.mktemp("faults") / "prepared")
-
-
-@pytest.fixture
-def workflow(prepared: Repository, cluster: Cluster, tmp_path: Path) -> Start:
-    """A workflow with the resources given."""
-
-    def make(**resources: Any) -> Workflow:
-        return Workflow(tmp_path / "repository", prepared.folder, cluster, {STAGE: resources})
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def undisturbed(prepared: Repository) -> str:
-    """sha256 of the weights of the run on this machine, with one rank."""
-    import hashlib
-
-    return hashlib.sha256((prepared.folder / "outputs" / STAGE / "weights.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_job_on_the_cluster_gives_the_bytes_of_a_local_one_and_moving_back_reruns_nothing(
@@ -52,51 +28,6 @@ def test_a_job_on_the_cluster_gives_the_bytes_of_a_local_one_and_moving_back_rer
     w.run()
     assert w.weights() == undisturbed
     assert "Running stage" not in w.run("repro", STAGE, D2IT_CLUSTER="local")
-    w.assert_nothing_is_left()
-
-
-def test_kill_9_of_the_waiting_dvc_leaves_the_job_and_a_rerun_waits_for_it(workflow: Start, undisturbed: str) -> None:
-    w = workflow()
-    dvc = w.start()
-    w.wait_for_training()
-    dvc.kill()
-    output, _ = end(dvc)
-    assert "dvc was killed" in output
-    assert "waiting for job" in w.run()
-    assert w.submissions() == 1
-    assert w.weights() == undisturbed
-    w.assert_nothing_is_left()
-
-
-@pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks per node"])
-def test_kill_9_of_a_rank_ends_the_job_and_a_rerun_goes_on(
-    workflow: Start, undisturbed: str, killed: int, resources: dict[str, int]
-) -> None:
-    w = workflow(**resources)
-    dvc = w.start()
-    w.wait_for_training()
-    os.kill(w.ranks()[killed], signal.SIGKILL)
-    output, code = end(dvc)
-    assert code != 0
-    assert "failed" in output
-    assert not (w.folder / "outputs" / STAGE / "weights.safetensors").exists()
-    assert "going on from step" in w.run()
-    assert w.weights() == undisturbed
-    w.assert_nothing_is_left()
-
-
-def test_scancel_ends_the_stage_which_has_saved_and_a_rerun_goes_on(workflow: Start, undisturbed: str) -> None:
-    w = workflow()
-    dvc = w.start()
-    w.wait_for_training()
-    w.cluster.run("scancel", w.job())
-    output, code = end(dvc)
-    assert code != 0
-    assert "CANCELLED" in output
-    assert "stopped after step" in output
-    assert "going on from step" in w.run()
-    assert w.weights() == undisturbed
     w.assert_nothing_is_left()
 
 
@@ -119,7 +50,7 @@ def test_a_requeued_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> 
 
 @pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks per node"])
 def test_two_ranks_have_the_loss_curve_of_one_process(
-    workflow: Start, prepared: Repository, resources: dict[str, int]
+    workflow: Start, trained: Repository, resources: dict[str, int]
 ) -> None:
     w = workflow(**resources)
     alone = w.curve()
@@ -190,37 +121,6 @@ def test_a_job_whose_node_goes_down_goes_on_on_the_other(workflow: Start, undist
     w.assert_nothing_is_left()
 
 
-def test_a_closed_terminal_leaves_the_job_and_a_rerun_waits_for_it(workflow: Start, undisturbed: str) -> None:
-    w = workflow()
-    dvc = w.start()
-    w.wait_for_training()
-    os.killpg(dvc.pid, signal.SIGHUP)
-    end(dvc)
-    assert w.job()
-    w.run()
-    assert w.submissions() == 1
-    assert w.weights() == undisturbed
-    w.assert_nothing_is_left()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_the_job_after_it_has_saved_and_a_rerun_goes_on(
-    workflow: Start, undisturbed: str, number: signal.Signals
-) -> None:
-    w = workflow(nodes=2)
-    dvc = w.start()
-    w.wait_for_training()
-    os.killpg(dvc.pid, number)
-    output, code = end(dvc)
-    assert code != 0
-    wait_for(lambda: not w.jobs())
-    step = w.newest_step()
-    assert f"stopped after step {step} " in output + "".join(p.read_text() for p in w.folder.glob(".d2it/logs/*/*_0*"))
-    assert f"going on from step {step} " in w.run()
-    assert w.weights() == undisturbed
-    w.assert_nothing_is_left()
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
@@ -249,21 +149,6 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written_loses_nothing(
     assert end(dvc)[1] != 0
     (small_disk / "other").unlink()
     assert "going on from step" in w.run()
-    assert w.weights() == undisturbed
-    w.assert_nothing_is_left()
-
-
-def test_two_dvc_at_once_run_one_job(workflow: Start, undisturbed: str) -> None:
-    w = workflow()
-    first = w.start()
-    w.wait_for_training()
-    second = w.start()
-    ends = [end(first), end(second)]
-    assert ends[0][1] == 0, ends[0][0]
-    if ends[1][1]:
-        assert "lock" in ends[1][0].lower()
-    else:
-        assert w.submissions() == 2  # one after the other
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
 

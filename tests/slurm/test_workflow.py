@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.stage import NAMES
-from tests.slurm.conftest import Cluster
+from tests.slurm.cluster import Cluster
 from tests.slurm.repository import LIMIT, wait_for
 from tests.slurm.workflow import Workflow
 from tests.smallest import Repository

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from ruamel.yaml import YAML
 
 from d2it.yaml import read_yaml
-from tests.slurm.conftest import Cluster
+from tests.slurm.cluster import Cluster
 from tests.slurm.repository import LIMIT, wait_for
 from tests.smallest import Repository
 
