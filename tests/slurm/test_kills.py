@@ -25,10 +25,11 @@ def test_kill_9_of_the_waiting_dvc_leaves_the_job_and_a_rerun_waits_for_it(workf
     w.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.parametrize("resources", [{"nodes": 2}, {"tasks_per_node": 2}], ids=["2 nodes", "2 ranks per node"])
+@pytest.mark.parametrize(
+    ("resources", "killed"), [({"nodes": 2}, 0), ({"tasks_per_node": 2}, 1)], ids=["rank 0 of 2 nodes", "rank 1 of one"]
+)
 def test_kill_9_of_a_rank_ends_the_job_and_a_rerun_goes_on(
-    workflow: Start, undisturbed: str, killed: int, resources: dict[str, int]
+    workflow: Start, undisturbed: str, resources: dict[str, int], killed: int
 ) -> None:
     w = workflow(**resources)
     dvc = w.start()
