@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from d2it.files import UnreadableFileError, read_json, replacing, write_text
 from d2it.finite import require_finite
 from d2it.nested import differences
 
-WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+WEIGHTS, CONFIG, CHECKSUM = "weights.safetensors", "config.json", "sha256"
 VERSION = 3  # of config.json
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -39,7 +39,7 @@ def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None
         about: anything else for config.json.
     """
     with replacing(folder / WEIGHTS) as part:
-        save_file({name: x.contiguous() for name, x in model.state_dict().items()}, part)
+        write_tensors(part, model.state_dict(), {})
     write_config(folder, describe(model) | dict(about))
 
 
@@ -98,9 +98,44 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """
     path = folder / WEIGHTS
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        return read_tensors(path)[0]
+    except (OSError, SafetensorError, ValueError) as error:
         raise SavedModelError(f"{path}: not a whole file of weights: {' '.join(str(error).split())}") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> None:
+    """Write a safetensors file of tensors and texts that says the checksum of both; not atomic.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written.
+    """
+    held = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+    save_file(held, path, {**texts, CHECKSUM: checksum(held, texts)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and texts of a safetensors file, whose checksum is verified if it says one.
+
+    Raises:
+        OSError, SafetensorError: there is no such file, or it is not of this format.
+        ValueError: the content is not what was written.
+    """
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        texts = dict(file.metadata() or {})
+    written = texts.pop(CHECKSUM, None)
+    if written not in (None, checksum(tensors, texts)):
+        raise ValueError("damaged: its content has another checksum than was written with it")
+    return tensors, texts
+
+
+def checksum(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
+    """sha256 of names, types, shapes and bytes, 64 hex digits; tensors are contiguous, on the CPU."""
+    digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
+    for name, x in sorted(tensors.items()):
+        digest.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
+        digest.update(x.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def put_tensors(model: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:

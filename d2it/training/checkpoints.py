@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
+from d2it.errors import NonFiniteError
 from d2it.files import replacing
+from d2it.finite import require_finite
 from d2it.nested import differences, flatten
-from d2it.saved import SavedModelError
+from d2it.saved import SavedModelError, read_tensors, write_tensors
 
 KEEP = 2
 _NAME = re.compile(r"step-(\d{9})\.safetensors")
@@ -34,26 +35,27 @@ class Checkpoints:
         """
         texts = {"records": json.dumps(records), "origin": json.dumps(self.origin)}
         with replacing(self.folder / f"step-{step:09d}.safetensors", durable=True) as part:
-            save_file({name: x.contiguous() for name, x in tensors.items()}, part, texts)
+            write_tensors(part, tensors, texts)
         for old in self._paths()[:-KEEP]:
             old.unlink(missing_ok=True)
 
     def newest(self, device: torch.device) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """Step, tensors and records of the newest checkpoint that reads well, or None.
+        """Step, tensors and records of the newest checkpoint that is what was written, and finite; or None.
 
         Raises:
             SavedModelError: it is of something else than what is trained here.
         """
         for path in reversed(self._paths()):
             try:
-                with safe_open(path, framework="pt", device=str(device)) as file:
-                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                    records, origin = (json.loads(file.metadata()[name]) for name in ("records", "origin"))
-            except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-                print(f"{path}: skipped, not a whole checkpoint ({error})", flush=True)
+                tensors, texts = read_tensors(path)
+                records, origin = (json.loads(texts[name]) for name in ("records", "origin"))
+                for name, tensor in tensors.items():
+                    require_finite(tensor, name)
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError, NonFiniteError) as error:
+                print(f"{path}: skipped, not a good checkpoint ({error})", flush=True)
                 continue
             self._refuse_another(path, origin)
-            return self._step(path), tensors, records
+            return self._step(path), {name: x.to(device) for name, x in tensors.items()}, records
         return None
 
     def _refuse_another(self, path: Path, origin: dict[str, Any]) -> None:

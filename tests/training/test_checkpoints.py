@@ -53,6 +53,56 @@ def test_rubbish_is_passed_over(tmp_path: Path, content: bytes) -> None:
     assert newest[0] == 1
 
 
+def flip(path: Path, count: int) -> None:
+    """Other values in so many bytes at the file's end, where the tensors are."""
+    content = bytearray(path.read_bytes())
+    for i in range(1, count + 1):
+        content[-i] ^= 0x55
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_flipped_bytes_are_noticed_and_the_next_older_one_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, {"x": torch.arange(100.0), "step": torch.tensor(step)}, {})
+    flip(tmp_path / "step-000000002.safetensors", count)
+    newest = checkpoints.newest(CPU)
+    assert newest is not None
+    assert newest[0] == 1
+    assert "step-000000002.safetensors: skipped, not a good checkpoint (damaged" in capsys.readouterr().out
+
+
+def test_flipped_bytes_in_the_texts_are_noticed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"x": torch.zeros(3)}, {"curve": [{"loss": 0.25}]})
+    path = tmp_path / "step-000000001.safetensors"
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.26"))
+    assert checkpoints.newest(CPU) is None
+
+
+def test_a_checkpoint_that_holds_nan_is_not_a_good_one(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"x": torch.zeros(3)}, {})
+    checkpoints.save(2, {"x": torch.tensor([0.0, float("nan")])}, {})
+    newest = checkpoints.newest(CPU)
+    assert newest is not None
+    assert newest[0] == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
+def test_tensors_of_all_kinds_come_back_as_they_were(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {"matrix": torch.tensor([[0, 1], [1, 0]], dtype=dtype).T, "number": torch.tensor(1, dtype=dtype)}
+    Checkpoints(tmp_path).save(1, tensors, {})
+    newest = Checkpoints(tmp_path).newest(CPU)
+    assert newest is not None
+    for name, tensor in tensors.items():
+        assert newest[1][name].dtype == dtype
+        assert torch.equal(newest[1][name], tensor)
+
+
 TRAINED = {
     "content_transformer": {"layers": 4, "width": 128},
     "latents": {"regularizer": "kl", "factors": [8, 16], "data": "a" * 64},
