@@ -28,7 +28,7 @@ def stage_key(name: str) -> str:
     """
     stage = definition(name)
     values = load_params().model_dump(mode="json")
-    recorded = _recorded_outputs(Path("dvc.lock"))
+    recorded = recorded_outputs(Path("dvc.lock"))
     parts = {
         "stage": name,
         "cmd": stage.cmd,
@@ -98,7 +98,7 @@ def _md5(data: bytes = b"") -> Any:
     return hashlib.md5(data, usedforsecurity=False)
 
 
-def _recorded_outputs(lock: Path) -> dict[str, str]:
+def recorded_outputs(lock: Path) -> dict[str, str]:
     """md5 of each output under outputs/ that dvc.lock lists."""
     if not lock.exists():
         return {}
