@@ -4,7 +4,8 @@ Signal handlers call `Stop.ask`. Work that can only stop between two of its step
 and looks at `Stop.asked` there; all other work is left at once.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,11 +18,22 @@ class Stopped(SystemExit):
         self.number = number
 
 
+HUNG = 75  # exit code; EX_TEMPFAIL of sysexits.h: may go well another time
+
+
+def _exit_hung() -> None:
+    os._exit(HUNG)  # from a thread: the main one hangs
+
+
 @dataclass
 class Stop:
-    """Whether this process has been asked to end; `asked` is the signal's number, 0 before."""
+    """Whether this process has been asked to end; `asked` is the signal's number, 0 before.
+
+    `hung` is called from another thread where the process hangs; it must end the process.
+    """
 
     asked: int = 0
+    hung: Callable[[], None] = _exit_hung
     _deferred: bool = False
 
     def ask(self, number: int) -> None:

@@ -25,6 +25,7 @@ from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.means import Means
 from d2it.training.state import load_state, state_tensors
+from d2it.training.watchdog import Watchdog
 
 Curve = list[dict[str, float]]
 Report = Callable[[int, Mapping[str, float]], None]  # (images seen, numbers), at each point of the curve
@@ -89,7 +90,8 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
     start, curve = _resume(updates, run, means)
     seen = start * params.batch_size
     whole = params.steps * params.batch_size
-    with run.ranks.stop.between_steps(), Progress(whole, run.label, start=seen) as progress:
+    bar, watchdog = Progress(whole, run.label, start=seen), Watchdog(run.label, run.ranks.stop.hung)
+    with run.ranks.stop.between_steps(), bar as progress, watchdog:
         for step in range(start, params.steps):
             seen = step * params.batch_size
             for update in updates:
@@ -98,6 +100,7 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
             if run.ema is not None:
                 run.ema.update(updates[0].model, step)
             progress.update(params.batch_size)
+            watchdog.step()
             seen += params.batch_size
             if _crosses(seen, params.batch_size, params.log_images) or step + 1 == params.steps:
                 point = means.take(run.ranks)
