@@ -14,7 +14,7 @@ _ABOUT = """Runs one stage of dvc.yaml as a job, shows its log, and ends with it
 A stage that has a job already, queued or running, is not submitted again: the launcher waits for that job.
 
 D2IT_CLUSTER chooses where: slurm (sbatch, resources from slurm/cluster.yaml), local (processes on this machine) or
-inline (in this very process, for a debugger). Without it: slurm where sbatch answers, else local.
+inline (in this very process, for a debugger). Without it: slurm where one is configured, else local.
 D2IT_PROFILE chooses a profile of slurm/cluster.yaml. D2IT_RANKS: processes of a local job (default 1).
 
   python -m slurm doctor             checks the cluster, and explains how to mend what fails
@@ -39,6 +39,8 @@ def main() -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # before there was a job
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # the terminal was lost while the launcher wrote a line of its own
         code = LOST_TERMINAL
     if code == LOST_TERMINAL:

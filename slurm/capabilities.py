@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import StageError
 from slurm.cluster import Resources
-from slurm.queue import call
+from slurm.environment import call
 
 ANSWER_SECONDS = 2.0
 _FORMAT = "%P|%a|%l|%s|%D|%c|%m|%G"

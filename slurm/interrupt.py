@@ -11,6 +11,10 @@ Reaction = Literal["cancel", "detach"]
 WATCH_SECONDS = 1.0
 
 
+class AbandonedError(Exception):
+    """The waiting has been ended before there was a job to stop or to leave."""
+
+
 class Interrupt:
     """Whether, and why, the launcher should stop waiting; a context manager that takes over the signals.
 
@@ -22,6 +26,7 @@ class Interrupt:
         self.number = 0  # of the signal received, or of the one that stands for the event
         self.reason = ""
         self.reaction: Reaction = "cancel"
+        self._hurried = False
         self._dvc = _dvc()
         self._queued = self._dvc is not None and "exec-run" in _command(self._dvc)
         self._last_check = time.monotonic()
@@ -44,13 +49,26 @@ class Interrupt:
                 self._record(signal.SIGTERM if self._queued else signal.SIGHUP, "dvc was killed", reaction)
         return self.number != 0
 
+    def hurried(self) -> bool:
+        """Whether the wish to cancel was repeated: do not wait for the job to save."""
+        return self._hurried
+
+    def check(self) -> None:
+        """For waiting that has no job yet.
+
+        Raises:
+            AbandonedError: stop waiting.
+        """
+        if self.requested():
+            raise AbandonedError
+
     def lost_terminal(self) -> None:
         """The launcher's output can no longer be written."""
         self._record(signal.SIGHUP, "nobody reads the output any more", "detach")
 
     def _on_signal(self, number: int, _: object) -> None:
         if self.number and self.reaction == "cancel" and number != signal.SIGHUP:
-            raise KeyboardInterrupt  # the second one: do not wait for the job to save
+            self._hurried = True
         reaction: Reaction = "detach" if number == signal.SIGHUP else "cancel"
         self._record(number, signal.Signals(number).name, reaction)
 

@@ -1,5 +1,9 @@
 """A job as its launcher sees it: how to poll it and stop it, and the small files that it leaves."""
 
+import contextlib
+import os
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,14 +18,20 @@ class Job(Protocol):
     def poll(self) -> int | None:
         """Exit code, 128 + n for a job that signal n ended; None while it is queued or runs. Never blocks long."""
 
-    def poll_now(self) -> int | None:
-        """As `poll`, but from a new query, and waits a bounded time for the exit code of a job that has ended."""
+    def poll_now(self, check: Callable[[], None]) -> int | None:
+        """As `poll`, but from a new query, and waits a bounded time for the exit code of a job that has ended.
+
+        `check` raises what should end the waiting early.
+        """
 
     def record(self) -> dict[str, Any]:
         """JSON from which another launcher makes this object again, with its `target`."""
 
-    def stop(self) -> None:
-        """End the job: ask, wait a bounded time, then force. Returns when it has ended."""
+    def stop(self, hurried: Callable[[], bool]) -> None:
+        """End the job: ask, wait a bounded time or until `hurried`, then force. Returns when it has ended."""
+
+    def cancel(self) -> None:
+        """End what may be left of a job whose result has been taken."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +40,6 @@ class Files:
 
     folder: Path
     logs: Path  # `<job id>_<rank>_log.out` holds stdout and stderr of a rank; submitit's names
-
-    @property
-    def exit_code(self) -> Path:
-        """The job's exit code, written last and once: a cluster forgets a job minutes after its end."""
-        return self.folder / "exit"
 
     @property
     def progress(self) -> Path:
@@ -47,25 +52,53 @@ class Files:
         return self.folder / "failures"
 
     @property
+    def hangs(self) -> Path:
+        """The number of a start for each of its ranks that has hung, one per line."""
+        return self.folder / "hangs"
+
+    @property
     def order(self) -> Path:
         """The job's instructions, which slurm/worker.py reads."""
         return self.folder / "job.json"
 
     @property
+    def submitted(self) -> Path:
+        """The launcher's record of the job."""
+        return self.folder / "submitted.json"
+
+    @property
     def attempt(self) -> Path:
-        """Number of the job's newest start, from 0."""
+        """Id of the job, and the number of its newest start, from 0."""
         return self.folder / "attempt"
 
     def log(self, job_id: str, rank: int = 0) -> Path:
         """Log of one rank."""
         return self.logs / f"{job_id}_{rank}_log.out"
 
+    def end(self, code: int) -> None:
+        """Leave the exit code, the first that is not 0, or 0: a cluster forgets a job minutes after its end.
+
+        As the name of an empty file: a folder's list shows it at once where a file system remembers for a minute that
+        there was no file of that name, as NFS does.
+        """
+        if code == 0 or self.ended() is None:
+            (self.folder / f"exit-{code}").touch()
+
     def ended(self) -> int | None:
-        """The exit code that the job has written, None if it has not ended by itself."""
+        """The exit code that the job has left, None if it has not ended by itself; of several ranks' the smallest."""
         try:
-            return int(self.exit_code.read_text())
-        except (FileNotFoundError, ValueError):  # missing, or not yet written
+            names = [path.name for path in self.folder.iterdir()]
+        except FileNotFoundError:
             return None
+        return min((int(name[5:]) for name in names if re.fullmatch(r"exit-\d+", name)), default=None)
+
+    def refresh(self) -> int | None:
+        """As `ended`; a change by this machine first makes NFS drop what it remembers of the folder."""
+        with contextlib.suppress(OSError):
+            mark = self.folder / f".look-{os.getpid()}"
+            mark.touch()
+            mark.unlink()
+        return self.ended()
 
     def first_failure(self) -> int:
         """The rank that failed first; 0 if none is recorded."""

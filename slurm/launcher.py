@@ -18,9 +18,10 @@ from slurm import local, sbatch
 from slurm.capabilities import refuse_impossible
 from slurm.cluster import ONE_RANK, Resources, load_resources
 from slurm.frozen import deliver_outputs, freeze
-from slurm.interrupt import Interrupt
+from slurm.interrupt import AbandonedError, Interrupt
 from slurm.job import Job
 from slurm.ledger import Entry, sweep
+from slurm.submission import RefusedError
 from slurm.target import Target, find_target
 from slurm.wait import wait
 
@@ -47,23 +48,30 @@ def launch(stage: str) -> int:
         from stages.entry import run  # imports torch
 
         run(stage, entry.key)
+        entry.clear_scratch()
         return 0
     sweep(root)
     with Interrupt() as interrupt, entry.waiting() as waiter:
-        with entry.lock():
-            existing = _find_job(entry)
-            job = existing or _submit(entry, target, resources)
+        try:
+            with entry.lock():
+                existing = _find_job(entry, interrupt)
+                job = existing or _submit(entry, target, resources, interrupt)
+        except AbandonedError:
+            print(f"{stage}: {interrupt.reason}; asked for again, it looks for its job first", file=sys.stderr)
+            return 128 + interrupt.number
         code = wait(
-            job, label=stage, files=entry.files, interrupt=interrupt, is_last=waiter.is_last,
+            job, label=stage, files=entry.files, interrupt=interrupt, is_last=waiter.is_only,
             skip=_shown_bytes(entry, existing),
         )  # fmt: skip
         if code is None:
             return 128 + interrupt.number
-        with entry.lock():
-            if code == 0:
+        if code == 0:
+            with entry.lock():
                 deliver_outputs(entry.tree, Path.cwd(), stage)
-            if waiter.is_last():
-                entry.clear()
+                if waiter.is_only():
+                    job.cancel()  # a dead node's daemon may never have ended it
+                    entry.clear_scratch()
+                    entry.clear()
     return code
 
 
@@ -97,16 +105,19 @@ def _resources(stage: str, params: Params, target: Target) -> Resources:
     return resources
 
 
-def _find_job(entry: Entry) -> Job | None:
-    """The job that is queued or runs for this entry, or has succeeded; any other is cleared away."""
+def _find_job(entry: Entry, interrupt: Interrupt) -> Job | None:
+    """The job that is queued or runs for this entry, or has succeeded; any other is cleared away, here alone.
+
+    A job that seems to have failed keeps its entry until now: a result that shows up late is still taken.
+    """
     record = entry.recall()
     job: Job | None
     if record is None:
-        job = sbatch.find_lost(entry) if entry.folder.exists() else None
+        job = _find_lost(entry, interrupt)
     else:
         job = local.attach(entry, record) if record["target"] == "local" else sbatch.attach(entry, record)
     if job is not None:
-        code = job.poll_now()
+        code = job.poll_now(interrupt.check)
         if code is None:
             print(f"{entry.stage}: waiting for job {job.id}, {job.state}; log {entry.files.log(job.id)}", flush=True)
             return job
@@ -118,22 +129,35 @@ def _find_job(entry: Entry) -> Job | None:
     return None
 
 
-def _submit(entry: Entry, target: Target, resources: Resources) -> Job:
+def _find_lost(entry: Entry, interrupt: Interrupt) -> Job | None:
+    """A job in SLURM's queue of which the entry has no record; local ones are recorded, or have ended themselves."""
+    if not entry.folder.exists() or shutil.which("squeue") is None:
+        return None
+    return sbatch.find_lost(entry, interrupt.check)
+
+
+def _submit(entry: Entry, target: Target, resources: Resources, interrupt: Interrupt) -> Job:
+    job: Job
+    try:
+        _prepare(entry)
+        here = target == "local"
+        job = local.submit(entry, resources) if here else sbatch.start(entry, resources, interrupt.check)
+    except (RefusedError, OSError):  # after anything else there may be a job that works in this folder
+        shutil.rmtree(entry.folder, ignore_errors=True)
+        raise
+    entry.record(job.record())
+    print(f"{entry.stage}: job {job.id}, {job.state}; log {entry.files.log(job.id)}", flush=True)
+    return job
+
+
+def _prepare(entry: Entry) -> None:
+    """Fill the entry's folder with all that its job needs."""
     files, workspace = entry.files, Path.cwd()
     experiment = {name: os.environ[name] for name in EXPERIMENT if name in os.environ}
     environment = experiment | {"D2IT_GIT_COMMIT": commit(workspace), "DVC_ROOT": str(entry.root)}
     order = {"stage": entry.stage, "key": entry.key, "environment": environment}
-    try:
-        entry.tree.mkdir(parents=True)
-        freeze(workspace, entry.tree, definition(entry.stage))
-        (entry.tree / "dirty.diff").write_text(uncommitted(workspace), encoding="utf-8")
-        files.logs.mkdir(parents=True, exist_ok=True)
-        files.order.write_text(json.dumps(order), encoding="utf-8")
-        files.attempt.write_text("0", encoding="utf-8")
-        job: Job = local.submit(entry, resources) if target == "local" else sbatch.submit(entry, resources)
-    except BaseException:
-        shutil.rmtree(entry.folder, ignore_errors=True)
-        raise
-    entry.record(job.record())
-    print(f"{entry.stage}: job {job.id}, {job.state}; log {files.log(job.id)}", flush=True)
-    return job
+    entry.tree.mkdir(parents=True)
+    freeze(workspace, entry.tree, definition(entry.stage))
+    (entry.tree / "dirty.diff").write_text(uncommitted(workspace), encoding="utf-8")
+    files.logs.mkdir(parents=True, exist_ok=True)
+    files.order.write_text(json.dumps(order), encoding="utf-8")

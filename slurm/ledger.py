@@ -6,7 +6,6 @@ an entry, equal stages of different experiments do. An entry exists until its re
 """
 
 import contextlib
-import fcntl
 import json
 import shutil
 import time
@@ -14,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from d2it.files import UnreadableFileError, read_json, write_text
-from pipeline.lock import locked
+from pipeline.lock import SharedLock, locked, shared
 from slurm.job import Files
 
 LOCK_SECONDS = 600.0  # another launcher may be copying a large result
@@ -48,6 +47,11 @@ class Entry:
         return self.folder / "tree"
 
     @property
+    def scratch(self) -> Path:
+        """The stage's checkpoints, until its result is delivered."""
+        return self.root / ".d2it" / "scratch" / self.name
+
+    @property
     def files(self) -> Files:
         """The job's files for its launchers; the logs outlive the entry."""
         return Files(self.folder, self.root / ".d2it" / "logs" / self.name)
@@ -60,30 +64,33 @@ class Entry:
             StageError: another launcher holds it for ten minutes.
         """
         path = self.root / ".d2it" / "locks" / f"{self.name}.lock"
-        refusal = f"{self.stage}: {path} has been held by another launcher for {LOCK_SECONDS:.0f} s"
+        refusal = (
+            f"{self.stage}: {path} has been held by another launcher for {LOCK_SECONDS:.0f} s: end it; if its machine "
+            "is dead and the file server keeps its lock, remove the file"
+        )
         with locked(path, seconds=LOCK_SECONDS, refusal=refusal):
             yield
 
     @contextmanager
-    def waiting(self) -> Iterator["Waiter"]:
-        """Count as one of the launchers that wait for this job."""
-        path = self.root / ".d2it" / "locks" / f"{self.name}.waiters"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # pipeline/lock.py has no shared locks; on NFSv4 they need a file that can be read
-        with path.open("a+") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            yield Waiter(file)
+    def waiting(self) -> Iterator[SharedLock]:
+        """Count as one of the launchers that wait for this job; the last one is the only one."""
+        with shared(self.root / ".d2it" / "locks" / f"{self.name}.waiters") as lock:
+            yield lock
 
     def record(self, job: dict[str, Any]) -> None:
         """Store the submitted job."""
         submitted = job | {"submitted": time.strftime("%Y-%m-%d %H:%M:%S")}
-        write_text(self.folder / "submitted.json", json.dumps(submitted))
+        write_text(self.files.submitted, json.dumps(submitted))
 
     def recall(self) -> dict[str, Any] | None:
         """What `record` stored, None if there is nothing."""
         with contextlib.suppress(UnreadableFileError):
-            return read_json(self.folder / "submitted.json")
+            return read_json(self.files.submitted)
         return None
+
+    def clear_scratch(self) -> None:
+        """Remove the checkpoints."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove all of the job but its logs and checkpoints."""
@@ -91,21 +98,6 @@ class Entry:
             gone = self.folder.with_name(f"{self.name}.gone-{time.time_ns()}")
             self.folder.rename(gone)  # never half an entry, even if this process is killed here
             shutil.rmtree(gone, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Waiter:
-    """A launcher that waits for a job."""
-
-    file: IO[str]
-
-    def is_last(self) -> bool:
-        """Whether no other launcher waits for the same job."""
-        try:  # turns the shared lock into an exclusive one, without waiting
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 def sweep(root: Path) -> None:

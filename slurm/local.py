@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,20 +64,24 @@ class LocalJob:
             self._signal(signal.SIGKILL)  # processes that the ranks had started
         return code
 
-    def poll_now(self) -> int | None:
+    def poll_now(self, check: Callable[[], None]) -> int | None:  # noqa: ARG002
         """As in `slurm.job.Job`."""
         return self.poll()
 
-    def stop(self) -> None:
-        """As in `slurm.job.Job`; a second Ctrl-C ends the patience."""
+    def stop(self, hurried: Callable[[], bool]) -> None:
+        """As in `slurm.job.Job`."""
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        with contextlib.suppress(KeyboardInterrupt):
-            while self._alive() and time.monotonic() < deadline:
-                time.sleep(0.1)
+        while self._alive() and time.monotonic() < deadline and not hurried():
+            time.sleep(0.1)
         self._signal(signal.SIGKILL)  # also processes that the ranks have started
         while self._alive() and time.monotonic() < deadline + PATIENCE_SECONDS:
             time.sleep(0.1)
+
+    def cancel(self) -> None:
+        """As in `slurm.job.Job`."""
+        if self._alive():
+            self._signal(signal.SIGKILL)
 
     def _alive(self) -> bool:
         alive = [self._is_alive(pid, began) for pid, began in self.ranks]  # all of them: each child must be reaped

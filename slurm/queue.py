@@ -1,18 +1,18 @@
 """SLURM's queue, queried once in five seconds however many launchers of a repository wait."""
 
 import fcntl
-import getpass
 import json
-import subprocess
+import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from d2it.files import write_text
+from pipeline.lock import refusing_no_locks
+from slurm.environment import call
 
 ASK_SECONDS = 5.0
-TIMEOUT_SECONDS = 30.0
 _FORMAT = "%i|%T|%r|%N|%Z"
 
 
@@ -36,32 +36,45 @@ class Answer:
 
 def ask() -> Answer:
     """Ask the controller now."""
-    done = call("squeue", "--user", getpass.getuser(), "--states=all", "--noheader", f"--format={_FORMAT}")
-    if done is None or done.returncode:
-        return Answer(time.time(), None)
+    asked = time.time()
+    user = str(os.geteuid())  # LOGNAME may be another's
+    done = call("squeue", "--local", "--user", user, "--states=all", "--noheader", f"--format={_FORMAT}")
+    return Answer(asked, None if done is None or done.returncode else parse_squeue(done.stdout))
+
+
+def parse_squeue(text: str) -> dict[str, Queued]:
+    """squeue's output in the format of `ask`; other lines, such as a site's notices, are passed over."""
     jobs = {}
-    for line in done.stdout.splitlines():
-        job_id, state, reason, nodes, folder = line.split("|", 4)
-        jobs[job_id] = Queued(state, reason, nodes, folder)
-    return Answer(time.time(), jobs)
+    for line in text.splitlines():
+        job_id, *rest = line.strip().split("|", 4)
+        if job_id.isdecimal() and len(rest) == 4:
+            state, reason, nodes, folder = rest
+            jobs[job_id] = Queued(state, reason, nodes, folder)
+    return jobs
 
 
 def newest_answer(root: Path) -> Answer:
     """The newest answer that any launcher of this repository got; asks if it is old and no other launcher does."""
     path = root / ".d2it" / "queue.json"
     answer = _read(path)
-    if time.time() - answer.time < ASK_SECONDS:
+    if _is_new(answer):
         return answer
     with path.with_suffix(".lock").open("w") as lock:
-        try:  # without pipeline/lock.py: a lock that another launcher holds is no error and is not waited for
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:  # a lock that another launcher holds is no error and is not waited for
+            with refusing_no_locks(path):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return answer
         answer = _read(path)
-        if time.time() - answer.time >= ASK_SECONDS:
+        if not _is_new(answer):
             answer = ask()
             write_text(path, json.dumps(asdict(answer)))
     return answer
+
+
+def _is_new(answer: Answer) -> bool:
+    """Not for ever where the clock of the machine that asked is ahead."""
+    return abs(time.time() - answer.time) < ASK_SECONDS
 
 
 def _read(path: Path) -> Answer:
@@ -70,11 +83,3 @@ def _read(path: Path) -> Answer:
         jobs = record["jobs"]
         return Answer(record["time"], jobs and {name: Queued(**job) for name, job in jobs.items()})
     return Answer(0, None)
-
-
-def call(*command: str, seconds: float = TIMEOUT_SECONDS) -> "subprocess.CompletedProcess[str] | None":
-    """Run one of SLURM's programs; None if it does not exist, or does not answer within `seconds`."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None

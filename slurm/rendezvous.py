@@ -12,8 +12,8 @@ FIND_SECONDS = 300.0  # for all ranks to start
 COLLECTIVE = timedelta(hours=1)  # ranks may wait for rank 0's measurements; a dead rank is noticed at once
 
 
-def join(folder: Path, attempt: int, rank: int, size: int) -> None:
-    """Make the process group: gloo for tensors on the CPU, nccl for those on GPUs.
+def join(path: Path, rank: int, size: int) -> None:
+    """Make the process group: gloo for tensors on the CPU, nccl for those on GPUs; `path` is new with each start.
 
     Raises:
         TimeoutError: rank 0 has not started within five minutes.
@@ -21,7 +21,6 @@ def join(folder: Path, attempt: int, rank: int, size: int) -> None:
     import torch
     from torch.distributed import TCPStore, init_process_group  # type: ignore[attr-defined]
 
-    path = folder / f"rendezvous-{attempt}"
     if rank == 0:
         store = TCPStore("0.0.0.0", 0, size, True, COLLECTIVE, wait_for_workers=False)
         write_text(path, f"{_address()} {store.port}")

@@ -1,31 +1,28 @@
-"""Jobs on a SLURM cluster: submitted through submitit, watched in SLURM's queue, so that no accounting is needed."""
+"""A job on a SLURM cluster, watched in SLURM's queue and through its own files, so that no accounting is needed."""
 
-import contextlib
-import os
-import re
-import shlex
+import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import submitit
-
 from pipeline.errors import StageError
 from slurm.cluster import Resources
+from slurm.environment import call
 from slurm.job import Files
 from slurm.ledger import Entry
-from slurm.queue import Queued, ask, call, newest_answer
+from slurm.queue import ASK_SECONDS, Queued, ask, newest_answer
+from slurm.states import OVER, WAITING, look_up
+from slurm.submission import find, sleep, submit
 
 GRACE_SECONDS = 10.0  # for a file written on a node to show up here
+OUTPUT_SECONDS = 120.0  # the same where SLURM itself says that the job ended well: NFS may hide files for a minute
+LEAVE_SECONDS = 90.0  # for a job to end that has left its result: it completes its run in MLflow
 AWAY_SECONDS = 3600.0  # without an answer of SLURM, before the launcher gives up; the job may go on
 SAVE_SECONDS = 300.0  # between asking a job to stop and cancelling it
 STOP_SECONDS = 120.0  # for a cancelled job to end
-_WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT")
-_ALIVE = (*_WAITING, "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "STAGE_OUT", "SIGNALING", "RESIZING")
-# srun of SLURM 22.05 does not see sbatch's cpus-per-task
-_SETUP = ('export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',)
+NEVER = float("inf")
 
 
 @dataclass(kw_only=True)
@@ -37,8 +34,10 @@ class SlurmJob:
     files: Files
     state: str = "PENDING"
     _since: float = 0.0  # older answers do not know this job
-    _answered: float = float("inf")  # when SLURM last answered
-    _ended: float = float("inf")  # when an answer first showed that the job is over
+    _answered: float = NEVER  # when SLURM last answered
+    _ended: float = NEVER  # when an answer first showed that the job is over
+    _left: float = NEVER  # when its result was first seen
+    _looked_up: float = field(default=-NEVER)
 
     def record(self) -> dict[str, Any]:
         """As in `slurm.job.Job`."""
@@ -55,12 +54,16 @@ class SlurmJob:
             self._update(answer.jobs)
         return self._code()
 
-    def poll_now(self) -> int | None:
-        """As in `slurm.job.Job`."""
-        self._update(ask().jobs)
-        while self._ended < float("inf") and self._code() is None:
-            time.sleep(0.2)
-        return self._code()
+    def poll_now(self, check: Callable[[], None]) -> int | None:
+        """As in `slurm.job.Job`.
+
+        Raises:
+            StageError: SLURM has not answered for an hour.
+        """
+        self._update(wait_for_answer(f"job {self.id}", check))
+        while (code := self._code()) is None and self._ended < NEVER:
+            sleep(0.2, check)
+        return code
 
     def _update(self, jobs: dict[str, Queued] | None) -> None:
         now = time.monotonic()
@@ -72,85 +75,82 @@ class SlurmJob:
         self._answered = now
         job = jobs.get(self.id)
         if job is None:
-            self.state = "forgotten by SLURM"
-        elif job.state in _WAITING:
+            self.state = "forgotten by squeue"
+        elif job.state in WAITING:
             self.state = f"{job.state} ({job.reason})" if job.reason != "None" else job.state
         else:
             self.state = f"{job.state} on {job.nodes}" if job.nodes else job.state
-        if job is not None and job.state in _ALIVE:
-            self._ended = float("inf")
+        if job is not None and job.state not in OVER:
+            self._ended = NEVER
         else:
             self._ended = min(self._ended, now)
 
     def _code(self) -> int | None:
-        written = self.files.ended()
-        if written is not None and (self._ended < float("inf") or written == 0):
+        now, written = time.monotonic(), self.files.ended()
+        if written == 0:
+            self._left = min(self._left, now)
+        if self._ended == NEVER:  # it runs, or is on its way back to the queue
+            return 0 if now - self._left > LEAVE_SECONDS else None
+        if written is not None:
             return written
-        if time.monotonic() - self._ended < GRACE_SECONDS:
+        if now - self._ended < GRACE_SECONDS or now - self._looked_up < ASK_SECONDS:
             return None
-        return _exit_code(self.id) if self._ended < float("inf") else None
+        self._looked_up = now
+        return self._code_by_slurm(now - self._ended)
 
-    def stop(self) -> None:
+    def _code_by_slurm(self, seconds: float) -> int | None:
+        """For a job that is over and has left no exit code in so many seconds: 1 if SLURM does not know either."""
+        known = look_up(self.id)
+        if known is None:  # no answer is no answer
+            self._update(None)
+            return None
+        if known == "forgotten":
+            self.state = "forgotten by SLURM"
+            return 1
+        self.state = known.state
+        if not known.is_over:  # squeue has left it out
+            self._ended = NEVER
+            return None
+        if known.state != "COMPLETED" or known.exit_code:
+            return known.exit_code or 1
+        if self.files.refresh() == 0:
+            return 0
+        if seconds < OUTPUT_SECONDS:
+            return None
+        self.state = "COMPLETED, but it has left no result"
+        return 1
+
+    def stop(self, hurried: Callable[[], bool]) -> None:
         """As in `slurm.job.Job`: the ranks are asked to save and end, SLURM kills what does not."""
-        asked = not self.state.startswith(_WAITING) and call("scancel", "--signal=TERM", self.id) is not None
-        if not asked or not self._is_over_within(SAVE_SECONDS):
-            call("scancel", self.id)
-            self._is_over_within(STOP_SECONDS)
+        asked = not self.state.startswith(WAITING) and call("scancel", "--signal=TERM", self.id) is not None
+        if not asked or not self._is_over_within(SAVE_SECONDS, hurried):
+            self.cancel()
+            self._is_over_within(STOP_SECONDS, lambda: False)
 
-    def _is_over_within(self, seconds: float) -> bool:
+    def cancel(self) -> None:
+        """Take it from SLURM's queue, at once, if it is there still."""
+        if self._ended == NEVER:
+            call("scancel", self.id)
+
+    def _is_over_within(self, seconds: float, hurried: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + seconds
-        with contextlib.suppress(KeyboardInterrupt):
-            while time.monotonic() < deadline:
-                self._update(ask().jobs)
-                if self._ended < float("inf"):
-                    return True
-                time.sleep(1.0)
+        while time.monotonic() < deadline and not hurried():
+            self._update(ask().jobs)
+            if self._ended < NEVER:
+                return True
+            time.sleep(1.0)
         return False
 
 
-def _exit_code(job_id: str) -> int:
-    """Exit code by SLURM of a job that wrote none: 128 + n after signal n, 1 if SLURM does not know."""
-    done = call("scontrol", "show", "job", "--oneliner", job_id)
-    match = re.search(r"\bExitCode=(\d+):(\d+)", done.stdout if done else "")
-    status, number = map(int, match.groups()) if match else (0, 0)
-    return 128 + number if number else status or 1
-
-
-class _Executor(submitit.SlurmExecutor):
-    """submitit's executor, made to run slurm/worker.py instead of a pickled function."""
-
-    def __init__(self, files: Files) -> None:
-        super().__init__(files.logs)
-        self.command = " ".join(
-            [self.python, "-u -m slurm.worker", shlex.quote(str(files.folder)), shlex.quote(str(files.logs))]
-        )
-
-    def start(self) -> str:
-        """Submit; returns the job's id."""
-        return str(self._submit_command(self.command).job_id)
-
-
-def submit(entry: Entry, resources: Resources) -> SlurmJob:
-    """Queue the entry's job.
+def start(entry: Entry, resources: Resources, check: Callable[[], None]) -> SlurmJob:
+    """Queue the entry's job; `check` raises what should end the waiting for SLURM early.
 
     Raises:
-        StageError: sbatch refuses; the message holds its error.
+        RefusedError: sbatch refuses; the message holds its error.
+        StageError: nothing has helped for six hours; the job may have been accepted.
     """
-    files = entry.files
-    executor = _Executor(files)
-    executor.update_parameters(
-        job_name=f"d2it-{entry.stage}", time=resources.time, nodes=resources.nodes,
-        ntasks_per_node=resources.tasks_per_node, cpus_per_task=resources.cpus_per_task,
-        mem=f"{int(1024 * resources.mem_gb)}MB", signal_delay_s=resources.signal_delay_s,
-        setup=[*_SETUP, *resources.setup], stderr_to_stdout=True, srun_args=["--kill-on-bad-exit=1"],
-        additional_parameters=_additional(entry, resources),
-    )  # fmt: skip
-    with _clean_environment():
-        try:
-            job_id = executor.start()
-        except submitit.core.utils.FailedJobError as error:
-            raise StageError(f"{entry.stage}: sbatch: {_reason(error)}") from None
-    return SlurmJob(id=job_id, root=entry.root, files=files, _since=time.time())
+    job_id = submit(entry, resources, check)
+    return SlurmJob(id=job_id, root=entry.root, files=entry.files, _since=time.time())
 
 
 def attach(entry: Entry, record: dict[str, Any]) -> SlurmJob:
@@ -158,31 +158,29 @@ def attach(entry: Entry, record: dict[str, Any]) -> SlurmJob:
     return SlurmJob(id=record["id"], root=entry.root, files=entry.files)
 
 
-def find_lost(entry: Entry) -> SlurmJob | None:
-    """The job of a launcher that was killed between sbatch and recording its id: it works in the entry's tree."""
-    for job_id, job in (ask().jobs or {}).items():
-        if job.folder == str(entry.tree) and job.state in _ALIVE:
-            return SlurmJob(id=job_id, root=entry.root, files=entry.files)
-    return None
+def find_lost(entry: Entry, check: Callable[[], None]) -> SlurmJob | None:
+    """The job of a launcher that was killed between sbatch and recording its id: it works in the entry's tree.
+
+    Raises:
+        StageError: SLURM has not answered for an hour.
+    """
+    wait_for_answer(entry.stage, check)
+    _, job_id = find(entry)
+    return None if job_id is None else SlurmJob(id=job_id, root=entry.root, files=entry.files)
 
 
-def _additional(entry: Entry, resources: Resources) -> dict[str, str | int | bool]:
-    named = {name: getattr(resources, name) for name in ("partition", "account", "qos", "constraint", "gpus_per_node")}
-    always: dict[str, str | int | bool] = {"requeue": True, "chdir": str(entry.tree)}
-    return always | {name: value for name, value in named.items() if value} | resources.sbatch
+def wait_for_answer(name: str, check: Callable[[], None]) -> dict[str, Queued]:
+    """What is in the queue, asked now; `name` says who waits.
 
-
-@contextlib.contextmanager
-def _clean_environment() -> Iterator[None]:
-    """Without the SLURM_* variables of a job that this launcher may run in: they would apply to the new job too."""
-    dropped = {name: os.environ.pop(name) for name in list(os.environ) if re.match("SLURM_(?!CONF$)", name)}
-    try:
-        yield
-    finally:
-        os.environ.update(dropped)
-
-
-def _reason(error: Exception) -> str:
-    """sbatch's error message of a failed call, in one line."""
-    lines = [line for line in str(error).splitlines() if line.startswith("sbatch: error:")]
-    return " ".join(line.removeprefix("sbatch: error:").strip() for line in lines) or " ".join(str(error).split())
+    Raises:
+        StageError: SLURM has not answered for an hour.
+    """
+    deadline, minutes, shown = time.monotonic() + AWAY_SECONDS, f"{AWAY_SECONDS / 60:.0f} min", False
+    while (jobs := ask().jobs) is None:
+        if time.monotonic() > deadline:
+            raise StageError(f"{name}: SLURM has not answered for {minutes}; ask for the stage again")
+        if not shown:
+            print(f"{name}: SLURM does not answer: waiting up to {minutes}", file=sys.stderr, flush=True)
+            shown = True
+        sleep(ASK_SECONDS, check)
+    return jobs

@@ -59,7 +59,7 @@ def _wait(
         return None
     if code is None:
         _print_error(f"{label}: {interrupt.reason}: job {job.id} is asked to save and to end")
-        job.stop()
+        job.stop(interrupt.hurried)
     log.pump(end=True)
     bar.close()
     if code:

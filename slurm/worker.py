@@ -5,6 +5,7 @@ job then requeues itself and goes on from its checkpoint. After TERM it only end
 preempts or whose node fails.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -18,10 +19,13 @@ from typing import Any
 import submitit
 
 from d2it.errors import UserError
-from d2it.ranks.stopping import Stop, Stopped
+from d2it.ranks.stopping import HUNG, Stop, Stopped
+from pipeline.inputs import verify_inputs
+from slurm.environment import call
 from slurm.job import Files
 
 FENCE_SECONDS = 5.0
+MOST_HANGS = 3  # starts of a job that hang, after which it is not started again
 REQUEUED_SECONDS = 120.0  # for SLURM to end a job that has asked to be requeued
 
 
@@ -41,12 +45,15 @@ def main(folder: Path, logs: Path) -> int:
         signal.signal(number, ask)
     if rank == 0:
         os.environ["D2IT_PROGRESS"] = str(files.progress)
-        files.attempt.write_text(str(attempt), encoding="utf-8")
+        files.attempt.write_text(f"{environment.job_id} {attempt}", encoding="utf-8")
         again = f", start {attempt + 1} of job {environment.job_id}" if attempt else ""
         ranks = f", {environment.num_tasks} ranks" if environment.num_tasks > 1 else ""
         print(f"{order['stage']}: begins on {environment.hostname}{ranks}{again}", flush=True)
-    _fence(files.attempt, attempt)
+    _fence(files, environment.job_id, attempt)
+    stop.hung = lambda: _leave_hung(files, environment.job_id, rank, attempt)
     try:
+        if rank == attempt == 0:  # a restart would read all of it again
+            verify_inputs(order["stage"])
         _run(order, files=files, environment=environment, attempt=attempt, stop=stop)
         code = 0
     except Stopped as stopped:
@@ -63,7 +70,7 @@ def main(folder: Path, logs: Path) -> int:
     if code:
         _record_failure(files, rank, code)
     elif rank == 0:
-        files.exit_code.write_text("0")
+        files.end(0)
     return code
 
 
@@ -83,8 +90,8 @@ def _run(
     if torch.cuda.is_available():
         torch.cuda.set_device(environment.local_rank % torch.cuda.device_count())
     if size > 1:
-        join(files.folder, attempt, rank, size)
-    run(order["stage"], order["key"], Ranks(rank, size, stop))
+        join(files.folder / f"rendezvous-{environment.job_id}-{attempt}", rank, size)
+    run(order["stage"], order["key"], Ranks(rank, size, stop), lambda: files.end(0))
 
 
 def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int:
@@ -106,27 +113,47 @@ def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int
     return 128 + signal.SIGUSR2
 
 
+def _leave_hung(files: Files, job_id: str, rank: int, attempt: int) -> None:
+    """End a process whose main thread hangs: SLURM starts the job again, a few times; called on all ranks."""
+    if rank:
+        time.sleep(FENCE_SECONDS)  # rank 0 is to ask, if it can
+    with files.hangs.open("a") as file:
+        file.write(f"{attempt}\n")
+    if "SLURM_JOB_ID" in os.environ and len(set(files.hangs.read_text().split())) < MOST_HANGS:
+        print("asking SLURM to requeue the job", file=sys.stderr, flush=True)
+        if call("scontrol", "requeue", job_id) is not None:
+            time.sleep(REQUEUED_SECONDS)
+    _record_failure(files, rank, HUNG)
+    os._exit(HUNG)
+
+
 def _record_failure(files: Files, rank: int, code: int) -> None:
     """Write which rank failed, and the job's exit code, for the launchers that wait."""
     with files.failures.open("a") as file:
         file.write(f"{rank} {code}\n")
-    if not files.exit_code.exists():
-        files.exit_code.write_text(str(code))
+    files.end(code)
 
 
-def _fence(path: Path, attempt: int) -> None:
-    """End this process once SLURM has started the job elsewhere, as after a node was cut off: only one may run."""
+def _fence(files: Files, job_id: str, attempt: int) -> None:
+    """End this process once it is not the job's newest start, as after a node was cut off: only one may run.
+
+    Nor may a job of which the launcher knows nothing, since it recorded another: sbatch had timed out.
+    """
 
     def watch() -> None:
         while True:
-            time.sleep(FENCE_SECONDS)
-            try:
-                newest = int(path.read_text() or attempt)
-            except FileNotFoundError:
+            if not files.folder.exists():
                 os._exit(0)  # the launcher has the result, or has given the job up
-            if newest > attempt:
-                print("SLURM has started this job elsewhere: ending", file=sys.stderr, flush=True)
-                os._exit(1)
+            with contextlib.suppress(OSError, ValueError):  # not written yet
+                recorded = json.loads(files.submitted.read_text(encoding="utf-8"))["id"]
+                if recorded != job_id:
+                    print(f"job {recorded} runs this stage: ending job {job_id}", file=sys.stderr, flush=True)
+                    os._exit(1)
+                newest_id, newest = files.attempt.read_text(encoding="utf-8").split()
+                if newest_id == job_id and int(newest) > attempt:
+                    print("SLURM has started this job elsewhere: ending", file=sys.stderr, flush=True)
+                    os._exit(1)
+            time.sleep(FENCE_SECONDS)
 
     threading.Thread(target=watch, name="fence", daemon=True).start()
 

@@ -3,8 +3,8 @@
 import importlib
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +24,18 @@ from stages.stage import NAMES, Report, Stage
 from tracking.tracker import Tracker
 
 
-def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
+def run(
+    name: str, key: str | None = None, ranks: Ranks | None = None, on_result: Callable[[], None] = lambda: None
+) -> None:
     """Run one stage in the current folder, the workspace, and leave its results in outputs/<name>/.
 
-    The scratch folder under `.d2it/` stays when the stage fails, so that the same stage, run again, goes on from its
-    checkpoints.
+    Checkpoints stay in the scratch folder under `.d2it/`, until whoever asked for the stage has its result.
 
     Args:
         name: of the stage.
         key: the stage's key, if the caller has computed it.
         ranks: this process among those that run the stage together; the only one by default.
+        on_result: called once the result is whole; MLflow is waited for after that, and no wish to stop undoes it.
 
     Raises:
         ParamsError: params.yaml cannot be used; nothing has been written.
@@ -58,11 +60,12 @@ def run(name: str, key: str | None = None, ranks: Ranks | None = None) -> None:
         clear(outputs / name, keep=definition(name).persistent)
         scratch.mkdir(parents=True, exist_ok=True)
         ranks.barrier()
-        with Tracker.open(stage=name, key=key, params=params, root=root) as tracker:
+        with ExitStack() as kept, Tracker.open(stage=name, key=key, params=params, root=root) as tracker:
             metrics = main(stage(tracker.report))
+            kept.enter_context(ranks.stop.between_steps())
             write_metrics(outputs / name / "metrics.json", metrics)
+            on_result()
             tracker.finish(metrics)
-        shutil.rmtree(scratch)
 
 
 def _no_report(

@@ -1,6 +1,7 @@
 """`python -m slurm doctor`: checks whether stages can run on their target, one line per check, and how to mend it."""
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,8 @@ from slurm.capabilities import complaints, partitions
 from slurm.cluster import Resources, load_resources
 from slurm.doctor.job import check_here, check_on_a_node
 from slurm.doctor.node import CheckError, Finding, NoCheckError, examine, weights
+from slurm.environment import call
 from slurm.launcher import CLUSTER
-from slurm.queue import call
 from slurm.target import find_target
 
 _ABOUT = """Checks what stages need of the cluster, or of the machine, that they are to run on (see D2IT_CLUSTER):
@@ -44,6 +45,7 @@ def check() -> Iterator[Finding]:
         yield Finding("ok", "cluster.yaml", _describe(resources))
     except StageError as error:
         yield from (Finding("FAIL", "cluster.yaml", line) for line in str(error).splitlines())
+    yield examine("dvc", lambda: _rwlock(root / ".dvc" / "tmp" / "rwlock"))
     slurm = examine("SLURM", _version)
     yield slurm
     if slurm.verdict == "skip":
@@ -66,6 +68,21 @@ def _describe(resources: Mapping[str, Resources]) -> str:
     stage, asked = min(resources.items(), key=lambda item: 60 * item[1].time - item[1].signal_delay_s)
     work = f"least time: {stage}, {asked.time} minutes, of which the last {asked.signal_delay_s} s are for saving"
     return f"{len(resources)} stages, {f'profile {profile}' if profile else 'no profile'}; {work}"
+
+
+def _rwlock(path: Path) -> str:
+    """DVC's own file of locks, which a dvc that is killed while it writes leaves empty; no dvc then starts.
+
+    Raises:
+        CheckError: it cannot be read.
+    """
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "nothing is locked"
+    except ValueError:
+        raise CheckError(f"{path}: damaged by a dvc that was killed: remove it, while no dvc runs") from None
+    return "its file of locks can be read"
 
 
 def _version() -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline.lock import locked
 from slurm.cluster import Resources
 from slurm.doctor.node import Finding, Order
-from slurm.queue import call
+from slurm.environment import call, without_settings
 
 SUBMIT_SECONDS = 60.0
 QUEUE_SECONDS = 60.0
@@ -55,8 +55,7 @@ def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
         try:
             done = subprocess.run(
                 ["sbatch", *_options(resources, gpus)], input=script, capture_output=True, text=True,
-                env={name: value for name, value in os.environ.items() if not re.match("SLURM_(?!CONF$)", name)},
-                timeout=SUBMIT_SECONDS, check=False,
+                env=without_settings(os.environ), timeout=SUBMIT_SECONDS, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return [Finding("FAIL", "job", f"sbatch: no answer within {SUBMIT_SECONDS:.0f} s; ask again later")]

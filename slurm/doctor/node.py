@@ -20,7 +20,7 @@ from d2it.weights import locate
 from pipeline.dag import definitions
 from pipeline.downloads import needed, weights_folder
 from pipeline.errors import StageError
-from pipeline.lock import locked
+from pipeline.lock import locked, shared
 from tracking.store import redacted, split_credentials, tracking_uri
 
 ANSWER_SECONDS = 10.0
@@ -83,6 +83,11 @@ def locks(folder: Path, order: Order) -> str:
     """The ordering side holds a lock, which must hold on this machine too."""
     if not order.elsewhere:
         raise NoCheckError("stages run on this machine")
+    try:
+        with shared(folder / "waiters"), locked(folder / "own", seconds=0, refusal="held"):
+            pass
+    except StageError as error:
+        raise CheckError(str(error)) from None
     try:
         with locked(folder / "lock", seconds=0, refusal="held"):
             pass

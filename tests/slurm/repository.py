@@ -25,7 +25,7 @@ DAG = """stages:
 ENTRY = """
 import os, pathlib, signal, sys, time
 from pipeline.errors import StageError
-def run(name, key, ranks):
+def run(name, key, ranks, on_result):
     root = pathlib.Path(os.environ["DVC_ROOT"])
     out = pathlib.Path("outputs", name)
     out.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class Repository:
         self.stage_is("pass")
 
     def stage_is(self, lines: str) -> None:
-        """Set the code of the stages; the lines may use `name`, `key`, `ranks`, `root`, `out` and `wait_for`."""
+        """Set the code of the stages; the lines may use the arguments of `run`, `root`, `out` and `wait_for`."""
         indented = "".join(f"    {line}\n" for line in lines.splitlines())
         (self.folder / "stages" / "entry.py").write_text(ENTRY + indented, encoding="utf-8")
 

@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -87,11 +88,11 @@ def program(folder: Path, name: str, lines: str) -> None:
     (folder / name).chmod(stat.S_IRWXU)
 
 
-@pytest.mark.parametrize(
-    ("ping", "target"),
-    [("echo 'Slurmctld(primary) at c is UP'", "slurm"), ("echo is DOWN", "local"), ("exit 1", "local")],
-)
-def test_without_a_choice_slurm_is_taken_where_it_answers(
+NO_CLUSTER = "echo 'scontrol: fatal: Could not establish a configuration source' >&2; exit 1"
+
+
+@pytest.mark.parametrize(("ping", "target"), [("echo 'Slurmctld(primary) at c is UP'", "slurm"), (NO_CLUSTER, "local")])
+def test_without_a_choice_slurm_is_taken_where_one_is_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ping: str, target: str
 ) -> None:
     monkeypatch.delenv("D2IT_CLUSTER", raising=False)
@@ -100,6 +101,32 @@ def test_without_a_choice_slurm_is_taken_where_it_answers(
     program(tmp_path, "sbatch", "exit 0")
     program(tmp_path, "scontrol", ping)
     assert find_target() == target
+
+
+@pytest.mark.parametrize("ping", ["echo 'Slurmctld(primary) at c is DOWN'", "exit 1", "/bin/sleep 60"])
+def test_a_slurm_that_does_not_answer_is_waited_for_and_no_stage_runs_on_the_login_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ping: str
+) -> None:
+    monkeypatch.delenv("D2IT_CLUSTER", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("slurm.environment.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("slurm.target._PAUSE_SECONDS", 0.1)
+    program(tmp_path, "sbatch", "exit 0")
+    program(tmp_path, "scontrol", f"[ -e {tmp_path}/up ] && echo 'Slurmctld(primary) at c is UP' && exit\n{ping}")
+    threading.Timer(1.0, (tmp_path / "up").touch).start()
+    assert find_target() == "slurm"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("SLURM does not answer (scontrol ping): waiting up to 60 min; D2IT_CLUSTER=local")
+
+
+def test_a_slurm_that_stays_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("D2IT_CLUSTER", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("slurm.target.WAIT_SECONDS", 0.0)
+    program(tmp_path, "sbatch", "exit 0")
+    program(tmp_path, "scontrol", "exit 1")
+    with pytest.raises(StageError, match=r"has not answered .* D2IT_CLUSTER=local"):
+        find_target()
 
 
 def test_slurm_asked_for_where_there_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,17 @@ def failures() -> dict[str, str]:
     return {name: finding.detail for name, finding in diagnose().items() if finding.verdict == "FAIL"}
 
 
+@pytest.mark.parametrize("content", ["", '{"write": {'])
+def test_locks_that_a_killed_dvc_has_damaged_are_noticed_with_the_remedy(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "rwlock"
+    assert command._rwlock(path) == "nothing is locked"
+    path.write_text('{"read": {}}')
+    assert command._rwlock(path) == "its file of locks can be read"
+    path.write_text(content)
+    with pytest.raises(CheckError, match="rwlock: damaged by a dvc that was killed: remove it"):
+        command._rwlock(path)
+
+
 @pytest.mark.slow
 @pytest.mark.slurm
 def test_a_cluster_that_is_well_passes_every_check(

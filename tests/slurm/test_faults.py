@@ -104,6 +104,23 @@ def test_a_job_that_reaches_its_time_limit_twice_goes_on_by_itself(workflow: Sta
     w.assert_nothing_is_left()
 
 
+def test_ranks_that_wait_for_one_that_hangs_show_their_stacks_and_the_job_goes_on(
+    workflow: Start, undisturbed: str
+) -> None:
+    w = workflow(tasks_per_node=2)
+    dvc = w.start(D2IT_HANG_SECONDS="30")
+    w.wait_for_training()
+    os.kill(w.ranks()[1], signal.SIGSTOP)
+    output, code = end(dvc)
+    assert code == 0, output
+    assert "it hangs here" in output
+    assert "sum_gradients" in output
+    assert "start 2 of job" in output
+    assert w.submissions() == 1
+    assert w.weights() == undisturbed
+    w.assert_nothing_is_left()
+
+
 def test_a_job_whose_node_goes_down_goes_on_on_the_other(workflow: Start, undisturbed: str) -> None:
     w = workflow()
     dvc = w.start()

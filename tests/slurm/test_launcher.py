@@ -1,5 +1,6 @@
 """Jobs on this machine, each of real processes: how they end, who finds them again, and what is delivered."""
 
+import json
 import os
 import pty
 import select
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,81 @@ def test_a_second_ctrl_c_kills_a_job_that_takes_long_to_stop(repository: Reposit
     launcher.communicate(timeout=LIMIT)
     assert launcher.returncode == 128 + signal.SIGINT
     assert not alive(repository.starts()[0])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.15])
+def test_two_ctrl_c_within_one_look_at_the_job_stop_it_without_a_traceback(
+    repository: Repository, seconds: float
+) -> None:
+    repository.stage_is("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(root / 'up').touch()\nwait_for('never')")
+    launcher = repository.start()
+    wait_for((repository.folder / "up").exists)
+    launcher.send_signal(signal.SIGINT)
+    time.sleep(seconds)
+    launcher.send_signal(signal.SIGINT)
+    _, err = launcher.communicate(timeout=LIMIT)
+    assert launcher.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in err
+    assert not alive(repository.starts()[0])
+
+
+def test_a_result_is_kept_though_the_stage_is_stopped_while_it_waits_for_mlflow(repository: Repository) -> None:
+    repository.stage_is(
+        f"{WRITES}\nwith ranks.stop.between_steps():\n    on_result()\n    (root / 'result').touch()\n"
+        "    wait_for('go')"
+    )
+    launcher = repository.start()
+    wait_for((repository.folder / "result").exists)
+    launcher.send_signal(signal.SIGINT)
+    repository.touch("go")
+    launcher.communicate(timeout=LIMIT)
+    assert launcher.returncode == 128 + signal.SIGINT
+    done = repository.run()
+    assert "taking its result" in done.stdout
+    assert delivered(repository.folder)
+    assert len(repository.starts()) == 1
+
+
+def test_a_job_that_fails_keeps_its_entry_until_the_stage_is_asked_for_again(repository: Repository) -> None:
+    """What it left may show up late on a network file system."""
+    repository.stage_is(f"if not (root / 'go').exists(): raise RuntimeError\n{WRITES}")
+    assert repository.run().returncode == 1
+    (entry,) = repository.entries()
+    (out,) = entry.glob("tree/outputs/train_content")
+    (out / "weights").write_text("good")
+    (entry / "exit-1").rename(entry / "exit-0")
+    assert repository.run().returncode == 0
+    assert delivered(repository.folder)
+    assert len(repository.starts()) == 1
+    assert repository.entries() == []
+
+
+def test_a_job_other_than_the_recorded_one_ends_itself(repository: Repository) -> None:
+    """sbatch had timed out, and the controller took the job after the launcher had looked for it."""
+    repository.stage_is("wait_for('never')")
+    launcher = repository.start()
+    repository.wait_for_starts()
+    (entry,) = repository.entries()
+    record = json.loads((entry / "submitted.json").read_text())
+    (entry / "submitted.json").write_text(json.dumps(record | {"id": "another"}))
+    _, err = launcher.communicate(timeout=LIMIT)
+    assert launcher.returncode == 1
+    assert "job another runs this stage: ending job" in err
+    assert not alive(repository.starts()[0])
+
+
+def test_checkpoints_go_after_the_result_is_delivered(repository: Repository) -> None:
+    scratch = "scratch = root / '.d2it' / 'scratch' / f'{name}-{key[:16]}'\nscratch.mkdir(parents=True, exist_ok=True)"
+    repository.stage_is(f"{scratch}\n(scratch / 'checkpoint').touch()\n{WRITES}\nwait_for('go')")
+    launcher = repository.start()
+    repository.wait_for_starts()
+    launcher.kill()
+    launcher.communicate()
+    repository.touch("go")
+    wait_for(lambda: not alive(repository.starts()[0]))
+    assert len(list(repository.folder.glob(".d2it/scratch/*/checkpoint"))) == 1
+    assert repository.run().returncode == 0
+    assert list(repository.folder.glob(".d2it/scratch/*")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])

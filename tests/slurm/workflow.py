@@ -47,12 +47,12 @@ class Workflow:
         self.folder, self.cluster = folder, cluster
         shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns(".d2it"), symlinks=True)
         YAML().dump({"defaults": DEFAULTS, "stages": resources}, folder / "slurm" / "cluster.yaml")
-        programs = folder.with_name(f"{folder.name}-programs")
-        programs.mkdir()
-        (programs / "sbatch").write_text(SBATCH.format(sbatch=shutil.which("sbatch")))
-        (programs / "sbatch").chmod(0o755)
-        self._submitted = programs / "submitted"
-        path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]])
+        self.programs = folder.with_name(f"{folder.name}-programs")  # before SLURM's own on PATH
+        self.programs.mkdir()
+        (self.programs / "sbatch").write_text(SBATCH.format(sbatch=shutil.which("sbatch")))
+        (self.programs / "sbatch").chmod(0o755)
+        self._submitted = self.programs / "submitted"
+        path = os.pathsep.join([str(self.programs), str(Path(sys.executable).parent), os.environ["PATH"]])
         kept = {n: v for n, v in cluster.env.items() if not n.startswith(("D2IT_", "DVC_", "MLFLOW_"))}
         own = {"D2IT_CLUSTER": "slurm", "D2IT_SUBMITTED": str(self._submitted), "PATH": path, "OMP_NUM_THREADS": "1"}
         self.environment = kept | own
