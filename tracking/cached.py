@@ -77,7 +77,8 @@ def link_cached(store: Store) -> int:
 
     An experiment that ran no stage gets its parent run here, if the store has a run of any of its stages.
     """
-    changed, stages = 0, {f"stage.{name}" for name in definitions(store.root / "dvc.yaml")}
+    changed, names = 0, set(definitions(store.root / "dvc.yaml"))
+    stages = {f"stage.{name}" for name in names}
     parents = {run.data.tags["d2it.identity"]: run for run in store.parents()}
     for recorded in _recorded_experiments(store.root):
         parent = parents.get(recorded.parent.identity)
@@ -86,7 +87,10 @@ def link_cached(store: Store) -> int:
         linked = set(parent.data.tags) if parent else set()
         if stages <= linked:
             continue
-        missing = {stage: key for stage, key in recorded.keys().items() if f"stage.{stage}" not in linked}
+        keys = recorded.keys()
+        if parent is None and recorded.parent.name == WORKSPACE and not names <= keys.keys():
+            continue  # params.yaml may be that of an experiment which has just begun, and makes its own parent
+        missing = {stage: key for stage, key in keys.items() if f"stage.{stage}" not in linked}
         runs = newest_runs(store, missing)
         if not runs:
             continue
