@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REF = re.compile(r"([0-9a-f]{40}) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/([^/]+)")
+RUNNING = "refs/exps/exec/EXEC_MERGE"  # there while DVC runs an experiment in the workspace
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def link_cached(store: Store) -> int:
     An experiment that ran no stage gets its parent run here, if the store has a run of any of its stages.
     """
     changed, names = 0, set(definitions(store.root / "dvc.yaml"))
-    stages = {f"stage.{name}" for name in names}
+    stages, busy = {f"stage.{name}" for name in names}, bool(git(store.root, "for-each-ref", RUNNING))
     parents = {run.data.tags["d2it.identity"]: run for run in store.parents()}
     for recorded in _recorded_experiments(store.root):
         parent = parents.get(recorded.parent.identity)
@@ -88,8 +89,8 @@ def link_cached(store: Store) -> int:
         if stages <= linked:
             continue
         keys = recorded.keys()
-        if parent is None and recorded.parent.name == WORKSPACE and not names <= keys.keys():
-            continue  # params.yaml may be that of an experiment which has just begun, and makes its own parent
+        if parent is None and recorded.parent.name == WORKSPACE and (busy or not names <= keys.keys()):
+            continue  # this is an experiment that has just begun: its first stage makes its parent
         missing = {stage: key for stage, key in keys.items() if f"stage.{stage}" not in linked}
         runs = newest_runs(store, missing)
         if not runs:
