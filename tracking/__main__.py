@@ -61,12 +61,10 @@ def _serve(root: Path, store: Store, host: str, port: int) -> int:
 def _refused(host: str, port: int) -> str:
     """Why no server can listen there; empty if one can."""
     try:
-        (family, _, _, _, address), *_ = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            probe.bind(address)
+            probe.bind((host, port))
     except (OSError, OverflowError) as error:
         return getattr(error, "strerror", None) or str(error)
     return ""

@@ -1,4 +1,4 @@
-"""A server that is reached under a name: MLflow refuses that until it is told; all say so who ask it."""
+"""A server that is reached under a name: MLflow refuses that unless it was started with that name; all who ask it say so."""
 
 import http.client
 from collections.abc import Iterator

@@ -52,12 +52,12 @@ def test_a_database_that_is_damaged_or_of_another_version_is_one_line(
 ) -> None:
     _break(trouble, root / ".d2it" / "mlflow.db")
     assert main(["sync"]) == 1
-    (said,) = "".join(capfd.readouterr()).splitlines()
-    assert line.format(root=root) in said
+    (shown,) = "".join(capfd.readouterr()).splitlines()
+    assert line.format(root=root) in shown
     with tracker(root, params) as run_:
         run_.finish({"psnr": 20.0})
-    (said, left) = "".join(capfd.readouterr()).splitlines()
-    assert line.format(root=root) in said
+    (shown, left) = "".join(capfd.readouterr()).splitlines()
+    assert line.format(root=root) in shown
     assert "python -m tracking sync" in left
 
 
