@@ -1,4 +1,4 @@
-"""A server that is reached under a name: MLflow refuses that unless it was started with that name; all who ask it say so."""
+"""A server reached under a name that it was not started with: MLflow refuses, and all who ask it say so."""
 
 import http.client
 from collections.abc import Iterator
