@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 REF = re.compile(r"([0-9a-f]{40}) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/([^/]+)")
+RUNNING = "refs/exps/exec/EXEC_MERGE"  # there while DVC runs an experiment in the workspace
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def link_cached(store: Store) -> int:
 
     An experiment that ran no stage gets its parent run here, if the store has a run of any of its stages.
     """
-    changed, stages = 0, {f"stage.{name}" for name in definitions(store.root / "dvc.yaml")}
+    changed, names = 0, set(definitions(store.root / "dvc.yaml"))
+    stages, busy = {f"stage.{name}" for name in names}, bool(git(store.root, "for-each-ref", RUNNING))
     parents = {run.data.tags["d2it.identity"]: run for run in store.parents()}
     for recorded in _recorded_experiments(store.root):
         parent = parents.get(recorded.parent.identity)
@@ -86,7 +88,10 @@ def link_cached(store: Store) -> int:
         linked = set(parent.data.tags) if parent else set()
         if stages <= linked:
             continue
-        missing = {stage: key for stage, key in recorded.keys().items() if f"stage.{stage}" not in linked}
+        keys = recorded.keys()
+        if parent is None and recorded.parent.name == WORKSPACE and (busy or not names <= keys.keys()):
+            continue  # this is an experiment that has just begun: its first stage makes its parent
+        missing = {stage: key for stage, key in keys.items() if f"stage.{stage}" not in linked}
         runs = newest_runs(store, missing)
         if not runs:
             continue

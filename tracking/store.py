@@ -3,15 +3,16 @@
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from d2it.files import replacing
 from pipeline.lock import locked as file_lock
 from tracking import views
+from tracking.database import PREFIX, artifacts, database_of, follow, inode, make, own_database
 from tracking.journal import Journal, Record, now
 
 if TYPE_CHECKING:
@@ -22,19 +23,31 @@ Point = tuple[str, float, int, int]  # name, value, ms since 1970, step
 
 BATCH = 1000  # metrics per request, MLflow's limit
 PARAMS_BATCH = 100  # params per request, likewise
+CREDENTIALS = re.compile(r"://[^/@\s]+@")
 EXPERIMENT = "d2it"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs, not with GenAI
 NOTE = "Stages: "
+LONGEST = 200  # characters of an error
+REMEDIES = {
+    "Invalid Host header": "that server has to be started with --allowed-hosts '{host}'",
+    "out-of-date database schema": "another version of MLflow made it: use that version, or `mlflow db upgrade`",
+    "file is not a database": "move {file} away, and a new one is made",
+    "malformed": "move {file} away, and a new one is made",
+    "database is locked": "another program holds it",
+}  # by a part of MLflow's message
 
 
 def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, or SQLite in `.d2it/` of the repository at `root`. May hold a password."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / '.d2it' / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"{PREFIX}{own_database(root)}"
 
 
 def split_credentials(uri: str) -> tuple[str, str | None, str | None]:
     """A URI without its user and password, the user, and the password."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # no address at all, which MLflow is to say
+        return CREDENTIALS.sub("://", uri), None, None
     if "@" not in parts.netloc:
         return uri, None, None
     user, _, password = parts.netloc.rpartition("@")[0].partition(":")
@@ -43,17 +56,25 @@ def split_credentials(uri: str) -> tuple[str, str | None, str | None]:
 
 
 def redacted(text: str, uri: str) -> str:
-    """`text` on one line, without the user and password of `uri` or of any other address."""
+    """`text` on one line, without the middle if it is long, and without the user and password of any address."""
     password = split_credentials(uri)[2]
     for secret in (password, os.environ.get("MLFLOW_TRACKING_PASSWORD"), os.environ.get("MLFLOW_TRACKING_TOKEN")):
         text = text.replace(secret, "***") if secret else text
-    text = re.sub(r"://[^/@\s]+@", "://***@", text)
-    return " ".join(text.split())[:200]
+    text = " ".join(CREDENTIALS.sub("://***@", text).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"  # causes come last
 
 
 def error_line(error: Exception, uri: str) -> str:
-    """An exception of the store at `uri` as one line, without passwords."""
-    return redacted(f"{type(error).__name__}: {error}", uri)
+    """An exception of the store at `uri` as one line, without passwords, and with what to do where that is known."""
+    text = f"{type(error).__name__}: {error}".partition("[SQL: ")[0]  # a statement says nothing to a user
+    host = split_credentials(uri)[0].partition("://")[2].partition("/")[0]
+    remedies = [remedy.format(host=host, file=database_of(uri)) for part, remedy in REMEDIES.items() if part in text]
+    return "; ".join([redacted(text, uri), *remedies[:1]])
+
+
+def print_warning(line: str) -> None:
+    """One line on stderr."""
+    print(f"tracking: {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -68,33 +89,29 @@ def locked(root: Path, seconds: float = 120.0) -> Iterator[None]:
         yield
 
 
-def _make_database(uri: str) -> None:
-    """Create a new SQLite store whole or not at all.
-
-    MLflow creates its tables one by one: a job that is killed or preempted meanwhile would leave half of them, which
-    MLflow can never open again.
-    """
-    path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or path.exists():
-        return
-    from mlflow import MlflowClient
-
-    with replacing(path) as part:
-        for left in part.parent.glob(f"{part.name}*"):  # of a process that was killed here, SQLite's own among them
-            left.unlink()
-        MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)
-
-
 def quiet_mlflow() -> None:
-    """To be called before the first import of mlflow: no telemetry, few messages, and short time-outs."""
+    """To be called before the first import of mlflow: no telemetry, no messages or tracebacks, and short time-outs."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     import mlflow  # noqa: F401  # sets its own log levels, which the next lines change
 
-    for name in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("mlflow", "alembic", "sqlalchemy", "urllib3"):  # what they log they raise too: it becomes one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def client_of(uri: str) -> "MlflowClient":
+    """A client of the store at `uri`; user and password go out of the address, where no message can show them."""
+    quiet_mlflow()
+    from mlflow import MlflowClient
+
+    if uri.startswith("http"):
+        uri, user, password = split_credentials(uri)
+        if user:
+            os.environ["MLFLOW_TRACKING_USERNAME"] = user
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = password or ""
+    return MlflowClient(uri)
 
 
 class Store:
@@ -104,28 +121,32 @@ class Store:
         self.root = root
         self.client = client
         self.experiment_id = experiment_id
+        self._database = database_of(tracking_uri(root))
+        self._inode = inode(self._database)
+
+    def lost(self) -> bool:
+        """Whether its database was deleted since; only another `connect` makes it again."""
+        return inode(self._database) != self._inode
 
     @classmethod
     def connect(cls, root: Path) -> "Store":
         """Open the store; on first use create its tables and the experiment, one process at a time."""
+        uri = tracking_uri(root)
+        database = database_of(uri)
         quiet_mlflow()
-        from mlflow import MlflowClient
-
-        uri, user, password = tracking_uri(root), None, None
-        if uri.startswith("http"):  # out of the address, where no message can show them
-            uri, user, password = split_credentials(uri)
-        if user:
-            os.environ["MLFLOW_TRACKING_USERNAME"] = user
-            os.environ["MLFLOW_TRACKING_PASSWORD"] = password or ""
         with locked(root):
-            _make_database(uri)
-            client = MlflowClient(uri)
+            if database:  # a connection that is kept would go on with a database that was deleted
+                os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+                make(database)
+            client = client_of(uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 # A server knows best where artifacts go; a database fixes it now, so it must not depend on the folder.
-                artifacts = None if uri.startswith("http") else (root.resolve() / ".d2it" / "mlartifacts").as_uri()
+                location = None if uri.startswith("http") else artifacts(root)
                 tags = KIND | {views.TAG + views.OVERVIEW.name: views.OVERVIEW.state()}
-                return cls(root, client, client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=tags))
+                return cls(root, client, client.create_experiment(EXPERIMENT, artifact_location=location, tags=tags))
+            if database == own_database(root) and (line := follow(database, experiment, artifacts(root))):
+                print_warning(line)
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
             return cls(root, client, experiment.experiment_id)

@@ -7,7 +7,6 @@ this process, by a later stage, or by `python -m tracking sync`.
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,17 +25,13 @@ from tracking.cached import link_cached, workspace_keys
 from tracking.delivery import Delivery
 from tracking.experiment import ParentRun, data_fingerprint
 from tracking.journal import Journal
-from tracking.store import Store, error_line, tracking_uri
+from tracking.store import Store, error_line, print_warning, tracking_uri
 from tracking.system import Watch
 
 INTERVAL = 5.0  # seconds between two batches
 LONGEST_PAUSE = 60.0  # seconds between two tries while MLflow is away
 PATIENCE = 30.0  # seconds that the end of a stage waits for MLflow
-
-
-def print_warning(line: str) -> None:
-    """One line on stderr."""
-    print(f"tracking: {line}", file=sys.stderr, flush=True)
+DELETED = "MLflow's database was deleted: a new one is made, and gets all of this run"
 
 
 class Tracker:
@@ -172,6 +167,9 @@ class Tracker:
             last_time = self._closing.is_set()
             try:
                 self._journal.beat()
+                if delivery and delivery.store.lost():
+                    delivery = None
+                    self._warn_once(DELETED)
                 delivery = delivery or Delivery(Store.connect(self._root), self._journal)
                 if delivery.send():
                     self._journal.delete()
@@ -182,8 +180,10 @@ class Tracker:
                     others = False
                     sync(self._root)
             except Exception as error:
-                delivery, pause = None, min(2 * pause, LONGEST_PAUSE)
-                self._warn_once(f"MLflow: {error_line(error, tracking_uri(self._root))}; the stage goes on")
+                lost = delivery is not None and delivery.store.lost()
+                delivery, pause = None, INTERVAL if lost else min(2 * pause, LONGEST_PAUSE)
+                line = f"MLflow: {error_line(error, tracking_uri(self._root))}; the stage goes on"
+                self._warn_once(DELETED if lost else line)
             if last_time:
                 return
             self._closing.wait(pause)

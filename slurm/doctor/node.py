@@ -1,13 +1,11 @@
 """The doctor's checks of a machine that is to run stages: `python -m slurm.doctor.node <folder>`, in a small job."""
 
-import base64
 import json
 import os
 import platform
 import socket
 import sqlite3
 import sys
-import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +19,8 @@ from pipeline.dag import definitions
 from pipeline.downloads import needed, weights_folder
 from pipeline.errors import StageError
 from pipeline.lock import locked, shared
-from tracking.store import redacted, split_credentials, tracking_uri
+from tracking.database import database_of
+from tracking.store import EXPERIMENT, client_of, error_line, redacted, split_credentials, tracking_uri
 
 ANSWER_SECONDS = 10.0
 
@@ -128,30 +127,20 @@ def mlflow(folder: Path, root: Path) -> str:
     uri = tracking_uri(root)
     shown = redacted(split_credentials(uri)[0], uri)
     away = "; without it stages go on, and `python -m tracking sync` sends their curves later"
+    if uri.startswith(("http://", "https://")):
+        try:
+            client_of(uri).get_experiment_by_name(EXPERIMENT)  # what stages ask first
+        except Exception as error:
+            raise CheckError(f"{shown}: {error_line(error, uri)}{away}") from None
+        return f"{shown} answers"
     try:
-        if uri.startswith(("http://", "https://")):
-            _ask_server(uri)
-        elif uri.startswith("sqlite:///"):
-            _try_database(Path(uri.removeprefix("sqlite:///").partition("?")[0]), folder)
-        else:
+        database = database_of(uri)
+        if database is None:
             raise NoCheckError(f"{shown}: neither a server nor SQLite")
+        _try_database(database, folder)
     except (OSError, sqlite3.Error) as error:
         raise CheckError(f"{shown}: {redacted(str(error), uri)}{away}") from None
     return f"{shown} answers"
-
-
-def _ask_server(uri: str) -> None:
-    address, user, password = split_credentials(uri)
-    request = urllib.request.Request(f"{address.rstrip('/')}/health")
-    user = user or os.environ.get("MLFLOW_TRACKING_USERNAME")
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    if user:
-        password = password or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
-        request.add_header("Authorization", f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}")
-    elif token:
-        request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:
-        response.read()
 
 
 def _try_database(path: Path, folder: Path) -> None:

@@ -220,12 +220,14 @@ def test_a_cluster_that_has_gone_is_named(workspace: Path, monkeypatch: pytest.M
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Answers /health to user me with password open."""
+    """Answers /health to all, and what stages ask first to user me with password open: there is no experiment yet."""
 
     def do_GET(self) -> None:
         allowed = self.headers.get("Authorization") == "Basic bWU6b3Blbg=="
-        self.send_response(200 if allowed and self.path == "/health" else 401)
+        asked = self.path == "/api/2.0/mlflow/experiments/get-by-name?experiment_name=d2it"
+        self.send_response((404 if asked and allowed else 401) if self.path != "/health" else 200)
         self.end_headers()
+        self.wfile.write(b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "none yet"}' if allowed else b"")
 
     def log_message(self, *_: object) -> None:
         pass
@@ -242,6 +244,8 @@ def address() -> Iterator[str]:
 def test_a_server_is_asked_with_the_users_password_which_is_never_shown(
     tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # so that what the client sets is taken back
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:open@{address}/")
     assert mlflow(tmp_path, tmp_path) == f"http://{address}/ answers"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{address}")

@@ -1,6 +1,7 @@
 """Stages that DVC takes from its cache, in a real DVC repository of three tiny stages."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,13 @@ from pipeline.key import recorded_keys, stage_key
 from tests.tracking.mlflow_store import runs
 from tools.deps import ROOT
 from tracking.__main__ import main
+from tracking.cached import RUNNING
 
 pytestmark = pytest.mark.slow
 
 STAGE = """
+import os
+import subprocess
 import sys
 from pathlib import Path
 from d2it.params.load import load_params
@@ -26,6 +30,8 @@ from pipeline.key import stage_key
 from pipeline.root import find_root
 from tracking.tracker import Tracker
 name, params = sys.argv[1], load_params()
+if "SYNC" in os.environ:  # as if a user opened the UI now
+    subprocess.run([sys.executable, "-m", "tracking", "sync"], check=True)
 folder = Path("outputs", name)
 folder.mkdir(parents=True, exist_ok=True)
 with Tracker.open(stage=name, key=stage_key(name), params=params, root=find_root()) as tracker:
@@ -58,20 +64,20 @@ class Toy:
         (folder / ".gitignore").write_text("/.d2it/\n/outputs/\n")
         for name in stages:
             (folder / f"{name}.txt").write_text("code")
-        self._run("git", "init", "-q")
+        self.run("git", "init", "-q")
         self.dvc("init", "-q")
         self.dvc("config", "core.analytics", "false")
         self.dvc("repro")
         self.commit()
 
     def dvc(self, *arguments: str) -> str:
-        return self._run(sys.executable, "-m", "dvc", *arguments)
+        return self.run(sys.executable, "-m", "dvc", *arguments)
 
     def commit(self) -> None:
-        self._run("git", "add", "-A")
-        self._run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "state")
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "state")
 
-    def _run(self, *command: str) -> str:
+    def run(self, *command: str) -> str:
         python = Path(sys.executable).parent
         environment = os.environ | {"PATH": f"{python}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
@@ -125,6 +131,31 @@ def test_every_parent_leads_to_all_stages_whether_they_ran_or_came_from_the_cach
     before = len(runs(root))
     assert main(["sync"]) == 0
     assert len(runs(root)) == before == 4
+
+
+def test_opening_the_ui_while_an_experiment_starts_makes_no_run_of_the_workspace(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC", "yes")
+    toy.dvc("exp", "run", "-q", "-n", "steps", "-S", "sample.steps=7")
+    assert sorted(run.info.run_name for run in runs(toy.folder)) == ["steps", "workspace"]
+    text = (toy.folder / "params.yaml").read_text()
+    (toy.folder / "params.yaml").write_text(re.sub(r"\n  steps: \S+", "\n  steps: 9", text))  # as `--queue` does
+    assert main(["sync"]) == 0
+    assert len(runs(toy.folder)) == 2
+
+
+def test_an_experiment_of_which_all_is_cached_is_none_of_the_workspace_while_it_runs(toy: Toy) -> None:
+    text = (toy.folder / "params.yaml").read_text()
+    (toy.folder / "params.yaml").write_text(
+        re.sub(r"  grain_guidance: \S+", "  grain_guidance: 1.25", text)
+    )  # which no stage here reads
+    toy.run("git", "update-ref", RUNNING, "HEAD")
+    assert main(["sync"]) == 0
+    assert len(runs(toy.folder)) == 1
+    toy.run("git", "update-ref", "-d", RUNNING)
+    assert main(["sync"]) == 0
+    assert len(runs(toy.folder)) == 2
 
 
 def test_keys_leave_out_what_is_recorded_with_other_params_and_what_is_made_from_it(toy: Toy, params: Params) -> None:
