@@ -18,19 +18,24 @@ inline (in this very process, for a debugger). Without it: slurm where one is co
 D2IT_PROFILE chooses a profile of slurm/cluster.yaml. D2IT_RANKS: processes of a local job (default 1).
 
   python -m slurm doctor             checks the cluster, and explains how to mend what fails
+  python -m slurm clean              lists old logs, checkpoints and jobs with their sizes; --yes removes them
   python -m slurm dev up|down|status a private two-node SLURM on this machine"""
 
 
 def main() -> int:
     """Exit code: the job's; 2 for a mistake that one line explains; 128 + n after signal n."""
     parser = argparse.ArgumentParser("python -m slurm", None, _ABOUT, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", help="a stage of dvc.yaml, or doctor, or dev")
+    parser.add_argument("stage", help="a stage of dvc.yaml, or doctor, clean, dev")
     try:
         match sys.argv[1:]:
             case ["doctor", *rest]:
                 from slurm.doctor import command as doctor
 
                 return doctor.main(rest)
+            case ["clean", *rest]:
+                from slurm import clean
+
+                return clean.main(rest)
             case ["dev", *rest]:
                 from slurm.dev import command as dev
 
