@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,10 +64,14 @@ def shared(path: Path) -> Iterator[SharedLock]:
         StageError: the file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:  # to read it too: NFSv4 asks for that
-        with refusing_no_locks(path):
-            fcntl.flock(file, fcntl.LOCK_SH)
-        yield SharedLock(file)
+    while True:
+        with path.open("a+") as file:  # to read it too: NFSv4 asks for that
+            with refusing_no_locks(path):
+                fcntl.flock(file, fcntl.LOCK_SH)
+            if not os.fstat(file.fileno()).st_nlink:
+                continue  # removed meanwhile, as by `python -m slurm clean`: it locks nothing
+            yield SharedLock(file)
+            return
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.root import find_root
 from slurm.in_use import Jobs, entry_of, hold
+from slurm.ledger import FORGET_DAYS
 
 DAYS = 7
 _ABOUT = """Lists what stages have left under .d2it/, with sizes and ages: per run (a stage with one key) its job, its
@@ -68,9 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser("python -m slurm clean", None, _ABOUT)
     parser.add_argument("--yes", action="store_true", help="remove what is listed as removable")
-    parser.add_argument(
-        "--days", type=_days, default=DAYS, metavar="N", help=f"age from which it is removable ({DAYS}); 0: all"
-    )
+    ages = f"age from which it is removable ({DAYS}; results that nobody took: {FORGET_DAYS:.0f}); 0: all"
+    parser.add_argument("--days", type=_days, default=DAYS, metavar="N", help=ages)
     given = parser.parse_args(arguments)
     root, freed = find_root(), 0
     everything = survey(root)
@@ -142,7 +142,8 @@ def _judge(root: Path, everything: Iterable[Left], days: int) -> tuple[list[Left
             continue
         if undelivered:
             notes[left.name] = "has ended well and was not delivered: asked for again, the stage takes its result"
-        if _GONE in left.name or left.age >= days:
+        least = max(days, FORGET_DAYS) if undelivered and days else days
+        if _GONE in left.name or left.age >= least:
             removable.append(left)
         elif not undelivered:
             notes[left.name] = f"younger than {days} days"

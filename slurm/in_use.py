@@ -6,7 +6,6 @@ entry, checkpoints, logs and locks. What is not known to be over counts as in us
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,12 +14,8 @@ from pathlib import Path
 import psutil
 
 from slurm.ledger import Entry
-from slurm.queue import ask, call
-
-_OVER = (
-    "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"
-)  # fmt: skip
-_FORGOTTEN = "forgotten"  # by SLURM, minutes after the job's end
+from slurm.queue import ask
+from slurm.states import OVER, look_up
 
 
 @contextmanager
@@ -72,7 +67,7 @@ class Jobs:
         """Why the run `name` is in use, or may be; empty if all its jobs are over."""
         entry = entry_of(self._root, name)
         for job_id, job in (self._queue or {}).items():
-            if Path(job.folder) == entry.tree and job.state not in _OVER:
+            if Path(job.folder) == entry.tree and job.state not in OVER:
                 return f"job {job_id} is {job.state}"
         if any("slurm.worker" in command and str(entry.folder) in command for command in self._commands):
             return "its job runs on this machine"
@@ -93,14 +88,15 @@ class Jobs:
             return f"{named} may be queued or run: it is another user's"
         if not job_id:
             return ""
-        state = self._queue[job_id].state if job_id in self._queue else _state(job_id)
-        return "" if state in (*_OVER, _FORGOTTEN) else f"job {job_id} is {state or 'unknown: SLURM does not answer'}"
+        if job_id in self._queue:
+            state = self._queue[job_id].state
+            return "" if state in OVER else f"job {job_id} is {state}"
+        return _why_unlisted(job_id)
 
 
-def _state(job_id: str) -> str:
-    """State of a job that squeue does not list, which settings of a site or a user can cause; empty: no answer."""
-    done = call("scontrol", "show", "job", "--oneliner", job_id)
-    match = re.search(r"\bJobState=(\w+)", done.stdout if done else "")
-    if match:
-        return match[1]
-    return _FORGOTTEN if done and "Invalid job id" in done.stderr else ""
+def _why_unlisted(job_id: str) -> str:
+    """The same for a job that squeue does not list."""
+    known = look_up(job_id)
+    if known is None:
+        return f"job {job_id} is unknown: SLURM does not answer"
+    return "" if known == "forgotten" or known.is_over else f"job {job_id} is {known.state}"

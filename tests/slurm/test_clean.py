@@ -208,7 +208,7 @@ def test_what_comes_into_use_after_it_was_listed_is_kept(home: Home) -> None:
 
 def test_a_job_that_has_ended_well_but_was_not_delivered_is_named_and_kept_until_it_is_old(home: Home) -> None:
     record = {"target": "local", "id": "a", "ranks": []}
-    entry = home.leave_job(record, age=3600, exit="0")
+    entry = home.leave_job(record, age=3600, **{"exit-0": ""})
     before = home.files()
     line = line_of(home.clean("--yes"), entry.name)
     assert line.startswith("kept")
