@@ -72,9 +72,9 @@ def test_a_cluster_that_is_well_passes_every_check(
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("ok    ") for line in lines)
     checks = [line.removeprefix("ok    ").partition(":")[0] for line in lines]
-    assert checks[:4] == ["cluster.yaml", "SLURM", "weights", "partitions"]
-    node = checks[4].rpartition(" ")[2]
-    assert checks[4:] == [f"{n} on {node}" for n in ("shared folder", "locks", "python", "torch", "weights", "MLflow")]
+    assert checks[:5] == ["cluster.yaml", "dvc", "SLURM", "weights", "partitions"]
+    node = checks[5].rpartition(" ")[2]
+    assert checks[5:] == [f"{n} on {node}" for n in ("shared folder", "locks", "python", "torch", "weights", "MLflow")]
     assert list((workspace / ".d2it").iterdir()) == []
     assert on_cluster.run("squeue", "--noheader", "--states=PENDING,RUNNING").split() == []
 
