@@ -6,6 +6,7 @@ from typing import Any
 
 from d2it.evaluation.measure import number_name
 from d2it.params.sections import Params, Section
+from d2it.weights import PERCEPTUAL
 
 LARGEST_PSNR = 100.0  # dB, of a reconstruction without an error, which would be infinite
 HOW = {  # what each number compares, on which images of both sides
@@ -24,8 +25,7 @@ HOW = {  # what each number compares, on which images of both sides
 SIMILARITY = {
     "psnr": f"mean over images, dB, at most {LARGEST_PSNR:g}",
     "ssim": "mean over images",
-    "lpips": "mean over images",
-    "st_lpips": "mean over images",
+    **dict.fromkeys(PERCEPTUAL, "mean over images"),
 }
 GRAIN_MAPS = "grain_maps_"  # how numbers of grain maps begin
 SIZES = ("channels", "multipliers", "layers", "width", "heads")  # of a model, in its section of params.yaml
