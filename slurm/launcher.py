@@ -54,7 +54,7 @@ def launch(stage: str) -> int:
     with Interrupt() as interrupt, entry.waiting() as waiter:
         try:
             with entry.lock():
-                existing = _find_job(entry, interrupt)
+                existing = _find_job(entry, target, interrupt)
                 job = existing or _submit(entry, target, resources, interrupt)
         except AbandonedError:
             print(f"{stage}: {interrupt.reason}; asked for again, it looks for its job first", file=sys.stderr)
@@ -105,7 +105,7 @@ def _resources(stage: str, params: Params, target: Target) -> Resources:
     return resources
 
 
-def _find_job(entry: Entry, interrupt: Interrupt) -> Job | None:
+def _find_job(entry: Entry, target: Target, interrupt: Interrupt) -> Job | None:
     """The job that is queued or runs for this entry, or has succeeded; any other is cleared away, here alone.
 
     A job that seems to have failed keeps its entry until now: a result that shows up late is still taken.
@@ -113,7 +113,8 @@ def _find_job(entry: Entry, interrupt: Interrupt) -> Job | None:
     record = entry.recall()
     job: Job | None
     if record is None:
-        job = _find_lost(entry, interrupt)
+        lost = target == "slurm" and entry.folder.exists()  # a local job is recorded, or ends itself
+        job = sbatch.find_lost(entry, interrupt.check) if lost else None
     else:
         job = local.attach(entry, record) if record["target"] == "local" else sbatch.attach(entry, record)
     if job is not None:
@@ -127,13 +128,6 @@ def _find_job(entry: Entry, interrupt: Interrupt) -> Job | None:
         print(f"{entry.stage}: job {job.id} is over ({job.state}): starting anew", file=sys.stderr, flush=True)
     entry.clear()
     return None
-
-
-def _find_lost(entry: Entry, interrupt: Interrupt) -> Job | None:
-    """A job in SLURM's queue of which the entry has no record; local ones are recorded, or have ended themselves."""
-    if not entry.folder.exists() or shutil.which("squeue") is None:
-        return None
-    return sbatch.find_lost(entry, interrupt.check)
 
 
 def _submit(entry: Entry, target: Target, resources: Resources, interrupt: Interrupt) -> Job:

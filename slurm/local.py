@@ -40,6 +40,7 @@ class LocalJob:
     id: str
     files: Files
     ranks: list[tuple[int, float]]  # process id and start time: a process id alone is used again
+    started_here: bool = False
     state: str = "running"
     _ended: int | None = None  # exit code of the first rank that failed
     _stopped_at: float = float("inf")  # when the other ranks were asked to end because of it
@@ -101,7 +102,10 @@ class LocalJob:
             return False
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid, _ in self.ranks:
+        """To the ranks and what they have started; another launcher's process ids may be others' by now."""
+        for pid, began in self.ranks:
+            if not (self.started_here or self._is_alive(pid, began)):
+                continue
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, number)
 
@@ -120,7 +124,7 @@ def submit(entry: Entry, resources: Resources) -> LocalJob:
                 stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         ranks.append((process.pid, psutil.Process(process.pid).create_time()))
-    return LocalJob(id=job_id, files=files, ranks=ranks)
+    return LocalJob(id=job_id, files=files, ranks=ranks, started_here=True)
 
 
 def attach(entry: Entry, record: dict[str, Any]) -> LocalJob:

@@ -187,6 +187,38 @@ def test_a_job_other_than_the_recorded_one_ends_itself(repository: Repository) -
     assert not alive(repository.starts()[0])
 
 
+def test_a_process_that_has_the_id_of_a_job_that_failed_long_ago_is_left_alone(repository: Repository) -> None:
+    repository.stage_is("raise RuntimeError")
+    repository.run()
+    (entry,) = repository.entries()
+    record = json.loads((entry / "submitted.json").read_text())
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as other:
+        record["ranks"] = [[other.pid, record["ranks"][0][1] - 3600]]
+        (entry / "submitted.json").write_text(json.dumps(record))
+        repository.stage_is(WRITES)
+        assert repository.run().returncode == 0
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_folder_that_a_killed_launcher_left_asks_no_slurm_about_a_local_stage(
+    repository: Repository, tmp_path: Path
+) -> None:
+    repository.stage_is("raise RuntimeError")
+    repository.run()
+    (entry,) = repository.entries()
+    (entry / "submitted.json").unlink()
+    (entry / "exit-1").unlink()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "squeue").write_text("#!/bin/sh\nexit 1\n")  # installed, and there is no cluster
+    (programs / "squeue").chmod(0o755)
+    repository.stage_is(WRITES)
+    done = repository.run(PATH=f"{programs}:{os.environ['PATH']}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert delivered(repository.folder)
+
+
 def test_checkpoints_go_after_the_result_is_delivered(repository: Repository) -> None:
     scratch = "scratch = root / '.d2it' / 'scratch' / f'{name}-{key[:16]}'\nscratch.mkdir(parents=True, exist_ok=True)"
     repository.stage_is(f"{scratch}\n(scratch / 'checkpoint').touch()\n{WRITES}\nwait_for('go')")
