@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ import torch
 from d2it.errors import UserError
 from d2it.params.load import ParamsError
 from d2it.ranks.ranks import Ranks
+from d2it.ranks.stopping import Stop, Stopped
 from pipeline.errors import StageError
 from stages.entry import clear, pick_device, run
 from stages.stage import NAMES, Stage
@@ -78,7 +80,7 @@ def test_a_stage_gets_its_params_and_folders_and_leaves_its_metrics(
     assert stage.out == Path("outputs/fid")
     assert (workspace / "outputs/fid/metrics.json").read_text() == '{\n  "a": 1.5,\n  "b": 2.0\n}\n'
     assert stage.scratch.parent == workspace.parent / "root" / ".d2it" / "scratch"
-    assert scratches(workspace) == []  # gone, after a good end
+    assert [stage.scratch] == scratches(workspace)  # whoever takes the result removes it
     assert not (workspace / ".d2it").exists()
 
 
@@ -133,7 +135,24 @@ def test_a_failed_stage_keeps_its_checkpoints_for_the_same_stage_only(
     (workspace / "params.yaml").write_text(params)
     run("fid")
     assert resumed == [False, False, True]
-    assert len(scratches(workspace)) == 1
+    assert len(scratches(workspace)) == 2
+
+
+def test_the_result_is_whole_before_mlflow_is_waited_for_and_no_wish_to_stop_undoes_it(
+    workspace: Path, stage_is: Callable[[Main], None]
+) -> None:
+    stop, seen = Stop(), []
+
+    def on_result() -> None:
+        seen.append(json.loads((workspace / "outputs/fid/metrics.json").read_text()))
+        stop.ask(signal.SIGTERM)
+
+    stage_is(lambda _: {"good": 1.0})
+    run("fid", ranks=Ranks(stop=stop), on_result=on_result)
+    assert seen == [{"good": 1.0}]
+    assert stop.asked == signal.SIGTERM
+    with pytest.raises(Stopped):  # afterwards a wish is heard again
+        stop.ask(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
