@@ -81,13 +81,6 @@ def test_settings_of_the_site_and_the_user_change_nothing(workflow: Start, undis
     w.assert_nothing_is_left()
 
 
-def test_a_site_whose_jobs_get_no_environment_runs_stages(workflow: Start, undisturbed: str) -> None:
-    w = workflow(sbatch={"export": "NONE"}, setup=[f"export PATH={Path(sys.executable).parent}:$PATH"])
-    w.run()
-    assert w.weights() == undisturbed
-    w.assert_nothing_is_left()
-
-
 @pytest.fixture
 def behind_a_cache(tmp_path: Path) -> list[str]:
     """The start of a command that sees the test's folder as over NFS: for 30 s it remembers what was not there."""
