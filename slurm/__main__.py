@@ -19,7 +19,8 @@ D2IT_PROFILE chooses a profile of slurm/cluster.yaml. D2IT_RANKS: processes of a
 
   python -m slurm doctor             checks the cluster, and explains how to mend what fails
   python -m slurm clean              lists old logs, checkpoints and jobs with their sizes; --yes removes them
-  python -m slurm dev up|down|status a private two-node SLURM on this machine"""
+  python -m slurm dev up|down|status a private two-node SLURM on this machine
+  python -m slurm soak               random faults against a training on such a SLURM"""
 
 
 def main() -> int:
@@ -40,6 +41,10 @@ def main() -> int:
                 from slurm.dev import command as dev
 
                 return dev.main(rest)
+            case ["soak", *rest]:
+                from slurm.soak import command as soak
+
+                return soak.main(rest)
         code = launch(parser.parse_args().stage)
     except UserError as error:
         print(error, file=sys.stderr)
