@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
@@ -11,8 +12,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
-from ruamel.yaml import YAML
 
+from d2it.files import write_text
 from d2it.yaml import read_yaml
 from pipeline.errors import StageError
 from pipeline.packages import IN_A_JOB
@@ -62,8 +63,8 @@ class Victim:
         values = read_yaml((root / "presets" / "demo.yaml").read_text(encoding="utf-8"))
         for section, changes in SMALLEST.items():
             values[section] |= changes
-        YAML().dump(values, folder / "params.yaml")
-        YAML().dump(RESOURCES, folder / "slurm" / "cluster.yaml")
+        write_text(folder / "params.yaml", json.dumps(values))  # JSON is YAML
+        write_text(folder / "slurm" / "cluster.yaml", json.dumps(RESOURCES))
         victim = cls(folder, cluster)
         user = ["-c", "user.name=soak", "-c", "user.email=soak@localhost"]
         for command in (
