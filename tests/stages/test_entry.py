@@ -11,14 +11,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from d2it.errors import UserError
 from d2it.params.load import ParamsError
 from d2it.ranks.ranks import Ranks
 from d2it.ranks.stopping import Stop, Stopped
 from pipeline.errors import StageError
-from stages.entry import clear, run
+from stages.entry import clear, pick_device, run
 from stages.stage import NAMES, Stage
+from tests.transformer.models import content_transformer
 
 ROOT = Path(__file__).parents[2]
 Main = Callable[[Stage], Mapping[str, float]]
@@ -198,27 +200,21 @@ def test_a_stages_module_run_by_hand_prints_what_to_type_instead(name: str) -> N
     assert "python -m slurm <stage>" in done.stderr
 
 
-SEVERAL_THREADS = """
-import torch
-from d2it.device import pick_device
-from tests.transformer.models import content_transformer
-torch.set_num_threads(4)
-pick_device()
-model = content_transformer()
-z, t, y = torch.randn(64, 4, 8, 8), torch.arange(64) * 10, torch.arange(64) % 4
-grain_map = torch.randint(0, 2, (64, 4, 4))
-gradients = []
-for _ in range(6):
-    model.zero_grad()
-    model(z, t, y, grain_map).square().mean().backward()
-    gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-assert all(torch.equal(a, b) for other in gradients[1:] for a, b in zip(gradients[0], other, strict=True))
-"""
-
-
 def test_gradients_are_the_same_bytes_on_several_threads() -> None:
-    """Without the switch, threads sum the gradients of packed tokens in any order.
-
-    In a process of its own: more threads beside other libraries' pools have ended the tests with a segmentation fault.
-    """
-    subprocess.run([sys.executable, "-c", SEVERAL_THREADS], cwd=ROOT, check=True, timeout=120)
+    """Without the switch, threads sum the gradients of packed tokens in any order."""
+    threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    try:
+        torch.set_num_threads(4)
+        pick_device()
+        model = content_transformer()
+        z, t, y = torch.randn(64, 4, 8, 8), torch.arange(64) * 10, torch.arange(64) % 4
+        grain_map = torch.randint(0, 2, (64, 4, 4))
+        gradients = []
+        for _ in range(6):
+            model.zero_grad()
+            model(z, t, y, grain_map).square().mean().backward()
+            gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        assert all(torch.equal(a, b) for other in gradients[1:] for a, b in zip(gradients[0], other, strict=True))
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(before)
