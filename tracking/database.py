@@ -5,6 +5,7 @@ would take from each process's current folder. So `follow` writes the folder tha
 """
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PREFIX = "sqlite:///"
 ARTIFACTS = ".d2it/mlartifacts"
 BUSY_SECONDS = 20.0  # as long as MLflow waits for another process's transaction
+_alembic = threading.Lock()  # which keeps what it works on in variables of its modules
 
 
 def own_database(root: Path) -> Path:
@@ -56,7 +58,7 @@ def make(database: Path) -> None:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    with replacing(database) as part:
+    with _alembic, replacing(database) as part:
         for left in part.parent.glob(f"{part.name}*"):  # of a process that was killed here, SQLite's own among them
             left.unlink()
         SqlAlchemyStore(f"{PREFIX}{part}", str(database.with_name("mlartifacts")))  # type: ignore[no-untyped-call]
