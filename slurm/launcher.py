@@ -67,12 +67,22 @@ def launch(stage: str) -> int:
             return 128 + interrupt.number
         if code == 0:
             with entry.lock():
-                deliver_outputs(entry.tree, Path.cwd(), stage)
+                _deliver(entry)
                 if waiter.is_only():
                     job.cancel()  # a dead node's daemon may never have ended it
                     entry.clear_scratch()
                     entry.clear()
     return code
+
+
+def _deliver(entry: Entry) -> None:
+    try:
+        deliver_outputs(entry.tree, Path.cwd(), entry.stage)
+    except FileNotFoundError as error:
+        raise StageError(
+            f"{entry.stage}: its job ended well, but {error.filename} is not to be seen here: is the file system late? "
+            f"Nothing was removed; ask for the stage again, or remove {entry.folder} to run it anew"
+        ) from None
 
 
 def _shown_bytes(entry: Entry, existing: Job | None) -> int:
@@ -131,12 +141,16 @@ def _find_job(entry: Entry, target: Target, interrupt: Interrupt) -> Job | None:
 
 
 def _submit(entry: Entry, target: Target, resources: Resources, interrupt: Interrupt) -> Job:
-    job: Job
     try:
         _prepare(entry)
+    except BaseException:
+        shutil.rmtree(entry.folder, ignore_errors=True)
+        raise
+    job: Job
+    try:
         here = target == "local"
         job = local.submit(entry, resources) if here else sbatch.start(entry, resources, interrupt.check)
-    except (RefusedError, OSError):  # after anything else there may be a job that works in this folder
+    except RefusedError:  # after anything else there may be a job that works in this folder
         shutil.rmtree(entry.folder, ignore_errors=True)
         raise
     entry.record(job.record())

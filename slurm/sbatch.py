@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class SlurmJob:
     _answered: float = NEVER  # when SLURM last answered
     _ended: float = NEVER  # when an answer first showed that the job is over
     _left: float = NEVER  # when its result was first seen
-    _looked_up: float = field(default=-NEVER)
+    _looked_up: float = -NEVER
 
     def record(self) -> dict[str, Any]:
         """As in `slurm.job.Job`."""
@@ -104,17 +104,16 @@ class SlurmJob:
         if known is None:  # no answer is no answer
             self._update(None)
             return None
-        if known == "forgotten":
-            self.state = "forgotten by SLURM"
-            return 1
-        self.state = known.state
-        if not known.is_over:  # squeue has left it out
+        self.state = "forgotten by SLURM" if known == "forgotten" else known.state
+        if known != "forgotten" and not known.is_over:  # squeue has left it out
             self._ended = NEVER
             return None
+        if (written := self.files.refresh()) is not None:
+            return written
+        if known == "forgotten":
+            return 1
         if known.state != "COMPLETED" or known.exit_code:
             return known.exit_code or 1
-        if self.files.refresh() == 0:
-            return 0
         if seconds < OUTPUT_SECONDS:
             return None
         self.state = "COMPLETED, but it has left no result"

@@ -52,8 +52,6 @@ def main(folder: Path, logs: Path) -> int:
     _fence(files, environment.job_id, attempt)
     stop.hung = lambda: _leave_hung(files, environment.job_id, rank, attempt)
     try:
-        if rank == attempt == 0:  # a restart would read all of it again
-            verify_inputs(order["stage"])
         _run(order, files=files, environment=environment, attempt=attempt, stop=stop)
         code = 0
     except Stopped as stopped:
@@ -91,6 +89,8 @@ def _run(
         torch.cuda.set_device(environment.local_rank % torch.cuda.device_count())
     if size > 1:
         join(files.folder / f"rendezvous-{environment.job_id}-{attempt}", rank, size)
+    if rank == attempt == 0:  # the other ranks wait for the stage's folders; a restart would read all of it again
+        verify_inputs(order["stage"])
     run(order["stage"], order["key"], Ranks(rank, size, stop), lambda: files.end(0))
 
 

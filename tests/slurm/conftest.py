@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.slurm.cluster import Cluster, start_cluster
+from tests.slurm.repository import Repository as Stages
 from tests.slurm.workflow import STAGE, Workflow, prepare
 from tests.smallest import Repository
 
@@ -49,3 +50,9 @@ def workflow(trained: Repository, cluster: Cluster, tmp_path: Path) -> Start:
 def undisturbed(trained: Repository) -> str:
     """sha256 of the weights of the run on this machine, with one rank."""
     return hashlib.sha256((trained.folder / "outputs" / STAGE / "weights.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Stages:
+    """Stages that are scripts of a test."""
+    return Stages(tmp_path)

@@ -16,6 +16,8 @@ from tools.deps import ROOT
 
 LIMIT = 180.0  # seconds; a machine that runs other tests as well is slow
 STAGE = "train_content"
+WEIGHTS = Path("outputs", STAGE, "weights")
+WRITES = "(out / 'weights').write_text('good')"
 DAG = """stages:
   prepare: {cmd: x, params: [seed], outs: [outputs/prepare/data]}
   train_content:
@@ -83,6 +85,13 @@ class Repository:
         ignored = shutil.ignore_patterns(".d2it", "starts", "__pycache__", folder.name)
         return Path(shutil.copytree(self.folder, folder, ignore=ignored))
 
+    def abandon(self) -> None:
+        """Start a job whose launcher is killed: it runs until the file `go` is made."""
+        launcher = self.start()
+        self.wait_for_starts()
+        launcher.kill()
+        launcher.communicate()
+
     def touch(self, name: str) -> None:
         """Make a file that a stage waits for."""
         (self.folder / name).touch()
@@ -99,6 +108,11 @@ class Repository:
     def entries(self) -> list[Path]:
         """Jobs that the ledger knows."""
         return sorted((self.folder / ".d2it" / "jobs").glob("*"))
+
+
+def delivered(workspace: Path) -> bool:
+    """Whether a workspace has the output of a stage whose lines are WRITES."""
+    return (workspace / WEIGHTS).exists() and (workspace / WEIGHTS).read_text() == "good"
 
 
 def wait_for(condition: Callable[[], object], limit: float = LIMIT) -> None:
