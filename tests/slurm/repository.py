@@ -123,6 +123,12 @@ def wait_for(condition: Callable[[], object], limit: float = LIMIT) -> None:
         time.sleep(0.02)
 
 
+def line_of(lines: list[str], name: str) -> str:
+    """The one line in which a name stands."""
+    (line,) = [line for line in lines if name in line]
+    return line
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs."""
     try:

@@ -1,9 +1,7 @@
 """`python -m slurm clean`: what is old goes, what is in use never does, and without --yes nothing is touched."""
 
-import json
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -16,8 +14,7 @@ from pipeline.lock import alone
 from slurm import clean
 from slurm.clean import human
 from slurm.ledger import Entry
-from tests.slurm.cluster import Cluster
-from tests.slurm.repository import LIMIT, STAGE, Repository, wait_for
+from tests.slurm.repository import STAGE, line_of
 
 KEY = "0123456789abcdef"
 OLD = 8 * 86400
@@ -102,11 +99,6 @@ def home(tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch, capsys
     root.mkdir()
     monkeypatch.setenv("DVC_ROOT", str(root))
     return Home(root, capsys)
-
-
-def line_of(lines: list[str], name: str) -> str:
-    (line,) = [line for line in lines if name in line]
-    return line
 
 
 def test_without_yes_everything_is_listed_with_size_and_age_and_nothing_is_touched(home: Home) -> None:
@@ -295,77 +287,3 @@ def test_a_wrong_number_of_days_is_a_mistake_in_one_line(home: Home, capsys: pyt
 def test_sizes_have_units_of_1000() -> None:
     sizes = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_960: "1.0 MB", 27_000_000_000: "27.0 GB", 2e15: "2000.0 TB"}
     assert {size: human(size) for size in sizes} == sizes
-
-
-# With real jobs. A stage of these tests takes no lock of its own: what keeps it is that it is seen.
-TRAINS = """
-scratch = root / ".d2it" / "scratch" / f"{name}-{key[:16]}"
-scratch.mkdir(parents=True)
-(scratch / "step-1.safetensors").write_bytes(bytes(1_000_000))
-wait_for("go")
-(out / "weights").write_text("good")
-"""
-
-
-def run_clean(repository: Repository, *arguments: str, **environment: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "slurm", "clean", *arguments], cwd=repository.folder,
-        env=repository.environment | environment, capture_output=True, text=True, timeout=LIMIT, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
-
-
-def left(repository: Repository) -> set[str]:
-    """Which folders hold anything of the stage."""
-    return {path.parent.name for path in repository.folder.glob(f".d2it/*/{STAGE}-*")}
-
-
-def has_begun(repository: Repository) -> bool:
-    return any(repository.folder.glob(".d2it/scratch/*/*"))
-
-
-def test_a_job_on_this_machine_survives_its_launcher_and_clean_and_is_delivered(tmp_path: Path) -> None:
-    repository = Repository(tmp_path)
-    repository.stage_is(TRAINS)
-    launcher = repository.start()
-    wait_for(lambda: has_begun(repository))
-    assert "holds a lock of it" in line_of(run_clean(repository, "--yes", "--days", "0"), STAGE)
-    launcher.kill()
-    launcher.communicate(timeout=LIMIT)
-    assert "its job runs on this machine" in line_of(run_clean(repository, "--yes", "--days", "0"), STAGE)
-    repository.touch("go")
-    wait_for(lambda: "was not delivered" in line_of(run_clean(repository, "--yes"), STAGE))
-    assert left(repository) == {"jobs", "scratch", "logs", "locks"}
-    assert repository.run().returncode == 0
-    assert (tmp_path / "outputs" / STAGE / "weights").read_text() == "good"
-    assert len(repository.starts()) == 1
-    run_clean(repository, "--yes", "--days", "0")
-    assert left(repository) == set()
-
-
-@pytest.mark.slurm
-def test_what_a_job_of_slurm_uses_survives_and_goes_once_it_is_cancelled(cluster: Cluster, tmp_path: Path) -> None:
-    repository = Repository(tmp_path, **cluster.env | {"D2IT_PROFILE": ""})
-    (tmp_path / "slurm" / "cluster.yaml").write_text("defaults: {cpus_per_task: 1, mem_gb: 2, time: 10}\n")
-    repository.stage_is(TRAINS)
-    launcher = repository.start()
-    wait_for(lambda: has_begun(repository))
-    (record,) = repository.folder.glob(".d2it/jobs/*/submitted.json")
-    job = json.loads(record.read_text())["id"]
-    launcher.send_signal(signal.SIGKILL)
-    launcher.communicate(timeout=LIMIT)
-    record.unlink()  # as where the launcher was killed earlier
-    everything = {"jobs", "scratch", "logs", "locks"}
-    for _ in range(2):
-        assert f"job {job} is RUNNING" in line_of(run_clean(repository, "--yes", "--days", "0"), STAGE)
-        assert left(repository) == everything
-        record.write_text(json.dumps({"target": "slurm", "id": job}))
-    cluster.run("scancel", job)
-    wait_for(lambda: "CANCELLED" in cluster.run("squeue", "--noheader", "--states=all", f"--job={job}", "--format=%T"))
-    cluster.stop_controller()
-    assert "SLURM does not answer" in line_of(run_clean(repository, "--yes", "--days", "0"), STAGE)
-    assert left(repository) == everything
-    cluster.start_controller()
-    assert line_of(run_clean(repository, "--yes", "--days", "0"), STAGE).startswith("removed")
-    assert left(repository) == set()

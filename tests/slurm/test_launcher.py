@@ -61,9 +61,7 @@ def test_a_users_error_is_one_line_and_exit_code_2(repository: Repository) -> No
 
 
 @pytest.mark.parametrize("ranks", ["1", "2"])
-def test_an_input_that_is_not_what_dvc_has_recorded_ends_the_job_in_one_line(
-    repository: Repository, ranks: str
-) -> None:
+def test_an_input_that_dvc_has_not_recorded_so_ends_the_job_in_one_line(repository: Repository, ranks: str) -> None:
     """After the ranks have met: reading a large data set takes longer than they wait for each other."""
     outs = f"[{{path: outputs/prepare/data, md5: {'0' * 32}}}]"
     (repository.folder / "dvc.lock").write_text(f"schema: '2.0'\nstages: {{prepare: {{cmd: x, outs: {outs}}}}}\n")
