@@ -125,3 +125,11 @@ def histogram(
 def save_png(path: Path, picture: NDArray[np.uint8]) -> None:
     """Write (H, W, 3)."""
     Image.fromarray(picture).save(path, format="PNG")
+
+
+def save_gif(path: Path, frames: Sequence[NDArray[np.uint8]], seconds: float, pause: float) -> None:
+    """Write pictures (H, W, 3) as a film that lasts `seconds`, shows the last one for `pause` more, and starts over."""
+    images = [Image.fromarray(frame).quantize(128, dither=Image.Dither.NONE) for frame in frames]
+    each = round(1000 * seconds / len(images))  # milliseconds
+    durations = [each] * (len(images) - 1) + [each + round(1000 * pause)]
+    images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2it import pictures
+from d2it import pictures, sample_pictures
 from d2it.data.arrays import Arrays
 from d2it.data.description import DataDescription, read_description
 from d2it.data.latents import Latents, RowsByLabel
@@ -23,7 +23,7 @@ from d2it.dvae.perceptual import open_perceptual
 from d2it.evaluation.class_agreement import ClassStatistics, agreement
 from d2it.evaluation.features import open_extractor
 from d2it.evaluation.frechet import frechet_distance
-from d2it.evaluation.grain_maps import compare_maps, fine_frequency, frequent_patterns
+from d2it.evaluation.grain_maps import compare_maps, frequent_patterns, grain_maps_picture
 from d2it.evaluation.images import Images, PreparedImages, Subset, check_same_size, fair_sample
 from d2it.evaluation.measure import Measured, Measurement, Pass, Side, check_counts, compare, number_name
 from d2it.evaluation.precision_recall import nearest
@@ -41,7 +41,6 @@ from stages.stage import Stage
 
 SHOWN = 8  # samples beside their nearest reference images
 SHOWN_PIXELS = 128  # about this wide
-SHOWN_MAPS, REGION_PIXELS = 16, 16
 REAL_MAPS = 4096  # that the samples' grain maps are compared with, at least
 PATTERNS = 8  # of 2 x 2 regions, printed
 VERSION = 3  # of what reference.npz holds; raise it when that changes, so that no older one is used
@@ -72,7 +71,7 @@ class Inputs:
 
 
 def main(stage: Stage) -> dict[str, float]:
-    """Writes reference.npz, unless one for the same images is there, nearest.png, grain_maps.png and protocol.json.
+    """Writes reference.npz, unless one for the same images is there, three pictures and protocol.json.
 
     Returns:
         The numbers that protocol.json explains.
@@ -121,9 +120,13 @@ def main(stage: Stage) -> dict[str, float]:
     means = reconstructed.statistics.means
     named |= {f"reconstruction_{name}": float(x) for name, x in zip(similarity, means, strict=True)}
 
-    picture = nearest_picture(inputs, drawn.features[:SHOWN], known.features)
-    pictures.save_png(stage.out / "nearest.png", picture)
-    stage.report(0, {}, {"nearest": picture})
+    shown = {
+        "nearest": nearest_picture(inputs, drawn.features[:SHOWN], known.features),
+        "beside_real": beside_real_picture(inputs),
+    }
+    for name, picture in shown.items():
+        pictures.save_png(stage.out / f"{name}.png", picture)
+    stage.report(0, {}, shown)
     of_maps, real_maps = judge_grain_maps(stage, inputs)
     named |= {f"{GRAIN_MAPS}{name}": value for name, value in of_maps.items()}
     validation = len(inputs.validation)
@@ -267,6 +270,25 @@ def nearest_picture(inputs: Inputs, features: NDArray[np.float32], others: NDArr
     return pictures.grid([shown, closest], captions, scale=max(1, SHOWN_PIXELS // inputs.samples.size))
 
 
+def beside_real_picture(inputs: Inputs) -> NDArray[np.uint8]:
+    """Class by class, reference images on the left and samples on the right."""
+
+    def labels_of(images: Images) -> NDArray[np.int64]:
+        return np.zeros(len(images), np.int64) if images.labels is None or not inputs.classes else images.labels
+
+    of_samples, of_real = labels_of(inputs.samples), labels_of(inputs.reference)
+    samples = sample_pictures.rows_by_class(of_samples)
+    labels = [of_samples[row[0]] for row in samples]
+    real = [np.flatnonzero(of_real == label)[: sample_pictures.EACH] for label in labels]
+    if not inputs.classes:
+        real = sample_pictures.rows_by_class(of_real)[: len(samples)]
+    pairs = list(zip(real, samples, strict=False))
+    return sample_pictures.side_by_side(
+        [inputs.reference.take(row) for row, _ in pairs], [inputs.samples.take(row) for _, row in pairs],
+        [inputs.data.classes[label] for label in labels] if inputs.classes else [], ("real images", "samples"),
+    )  # fmt: skip
+
+
 def judge_grain_maps(stage: Stage, inputs: Inputs) -> tuple[dict[str, float], int]:
     """The samples' grain maps beside those of training images of the same classes: numbers, and how many are real."""
     maps = np.load(stage.outputs / "sample" / "grain_maps.npy", allow_pickle=False)  # (N, h, w)
@@ -283,13 +305,3 @@ def judge_grain_maps(stage: Stage, inputs: Inputs) -> tuple[dict[str, float], in
     pictures.save_png(stage.out / "grain_maps.png", picture)
     stage.report(0, {}, {"grain_maps": picture})
     return numbers, len(real)
-
-
-def grain_maps_picture(real: NDArray[np.uint8], drawn: NDArray[np.uint8], grains: int) -> NDArray[np.uint8]:
-    """Real maps above drawn ones, and how often each region is fine in all of them."""
-    size, rows = real.shape[1] * REGION_PIXELS, []
-    for maps in (real, drawn):
-        frequency = pictures.frequency_pictures(fine_frequency(maps, grains)[None], size)
-        shown = pictures.grain_map_pictures(maps[: min(SHOWN_MAPS, len(drawn))], grains, size)
-        rows.append(np.concatenate([shown, frequency]))
-    return pictures.grid(rows, ["real", "drawn"], [""] * (len(rows[0]) - 1) + ["fine"])

@@ -12,6 +12,7 @@ from d2it.data.description import DataDescription, write_description
 from d2it.data.imageset import Source
 from d2it.data.shards import Shards
 from d2it.data.sources import open_demo, open_images, without_labels
+from d2it.data.twemoji import open_twemoji
 from d2it.data.write import write_source
 from d2it.grain.entropy import region_entropy
 from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_maps
@@ -73,6 +74,8 @@ def open_source(params: Params) -> Source:
     data = params.data
     if data.source == "skimage":
         source = open_demo(data.image_size, data.train_crops, data.validation_crops, data.seed)
+    elif data.source == "twemoji":
+        source = open_twemoji(data.image_size, data.validation, data.seed)
     else:
         path = find_root() / Path(data.source).expanduser()
         source = open_images(path, data.image_size, data.validation, data.seed)

@@ -1,6 +1,6 @@
 """Stage sample: draw grain maps, then images on them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2it import pictures
+from d2it import pictures, sample_pictures
 from d2it.data.arrays import Arrays
+from d2it.data.description import read_description
 from d2it.data.latents import Latents
 from d2it.data.parts import Parts
 from d2it.data.photos import to_uint8
-from d2it.data.samples import SamplesWriter
+from d2it.data.samples import Samples, SamplesWriter
 from d2it.diffusion.generate import ImageGenerator
 from d2it.diffusion.grain_source import RandomMaps, RealMaps, TransformerMaps
 from d2it.diffusion.noise import ImageStreams
@@ -29,7 +30,7 @@ from d2it.transformer.grain import load_grain
 from stages.lineage import check_inputs
 from stages.stage import Stage
 
-SHOWN, A_ROW = 24, 8
+FILMED, FRAMES, SECONDS, PAUSE = 9, 24, 3.0, 2.0  # images, and length of their film
 
 
 class GrainMaps(Protocol):
@@ -41,7 +42,7 @@ class GrainMaps(Protocol):
 
 @torch.no_grad()
 def main(stage: Stage) -> dict[str, float]:
-    """Writes samples.npz (uint8 (N, H, W, 3) `arr_0`, int64 labels `arr_1`), grain_maps.npy and samples.png."""
+    """Writes samples.npz (uint8 (N, H, W, 3) `arr_0`, int64 labels `arr_1`), grain_maps.npy, pictures and a film."""
     p, device = stage.params, stage.device
     check_inputs(stage, "prepare", "train_dvae", "encode_latents", "train_grain", "train_content")
     folder = stage.outputs / "train_content"
@@ -57,8 +58,7 @@ def main(stage: Stage) -> dict[str, float]:
 
     def draw(start: int) -> Arrays:
         of_batch = torch.from_numpy(labels[start : start + p.sample.batch_size]).to(device)
-        seeds = [stream_seed(p.sample.seed, "sample", start + i) for i in range(len(of_batch))]
-        streams = ImageStreams(seeds, device)
+        streams = ImageStreams(_seeds(p.sample.seed, range(start, start + len(of_batch))), device)
         grain_map = grain_maps.draw(of_batch, streams)
         return to_uint8(generator.images(of_batch, grain_map, streams)), grain_map.cpu().numpy()
 
@@ -68,8 +68,8 @@ def main(stage: Stage) -> dict[str, float]:
     if not stage.main_rank:
         return {}
     maps = _write(stage, parts, starts, labels)
-    shown = np.concatenate([parts.load(start)[0] for start in starts if start < SHOWN])[:SHOWN]
-    _picture(stage, shown, maps[:SHOWN], len(content.copies))
+    _pictures(stage, labels, maps, content.copies)
+    _film(stage, generator, grain_maps, labels)
     return {"fine_ratio": float((maps == len(content.copies) - 1).mean()), "images": float(len(maps))}
 
 
@@ -121,13 +121,33 @@ def _write(stage: Stage, parts: Parts, starts: range, labels: NDArray[np.int64])
     return joined
 
 
-def _picture(stage: Stage, images: NDArray[np.uint8], maps: NDArray[np.uint8], grains: int) -> None:
-    """Samples with and without their grain maps."""
-    images = pictures.enlarge(images, pictures.legible(images.shape[1]))
-    overlaid = pictures.overlay(images, maps, grains)
-    rows = []
-    for start in range(0, len(images), A_ROW):
-        rows += [images[start : start + A_ROW], overlaid[start : start + A_ROW]]
-    picture = pictures.grid(rows, ["sample", "grain map"] * (len(rows) // 2))
-    pictures.save_png(stage.out / "samples.png", picture)
-    stage.report(0, {}, {"samples": picture})
+def _pictures(stage: Stage, labels: NDArray[np.int64], maps: NDArray[np.uint8], copies: Sequence[int]) -> None:
+    """Samples by class with their grain maps, and the tokens that some of them took."""
+    images = Samples(stage.out / "samples.npz")
+    names = read_description(stage.outputs / "prepare").classes
+    rows = sample_pictures.rows_by_class(labels)
+    captions = [names[labels[row[0]]] for row in rows] if names else []
+    some = np.array([row[0] for row in rows])
+    shown = {
+        "samples": sample_pictures.by_class(
+            [images.take(row) for row in rows], [maps[row] for row in rows], captions, len(copies)
+        ),
+        "tokens": sample_pictures.tokens(images.take(some), maps[some], copies),
+    }
+    for name, picture in shown.items():
+        pictures.save_png(stage.out / f"{name}.png", picture)
+    stage.report(0, {}, shown)
+
+
+def _film(stage: Stage, generator: ImageGenerator, grain_maps: GrainMaps, labels: NDArray[np.int64]) -> None:
+    """The first samples as they come out of noise: what the model predicts after each step."""
+    first = torch.from_numpy(labels[:FILMED]).to(stage.device)
+    streams = ImageStreams(_seeds(stage.params.sample.seed, range(len(first))), stage.device)
+    maps = grain_maps.draw(first, streams)
+    steps = np.stack([to_uint8(images) for images in generator.denoise(first, maps, streams, FRAMES)])
+    pictures.save_gif(stage.out / "denoising.gif", sample_pictures.film(steps), SECONDS, PAUSE)
+
+
+def _seeds(seed: int, images: range) -> list[int]:
+    """Of each image's stream."""
+    return [stream_seed(seed, "sample", image) for image in images]

@@ -50,10 +50,10 @@ def _all_threads() -> Any:
     torch.set_num_threads(threads)
 
 
-def test_reconstructions_are_3_db_better_than_the_mean_colour_of_regions() -> None:
+def test_reconstructions_are_6_db_better_than_the_mean_colour_of_regions() -> None:
     numbers = metrics("train_dvae")
     print(f"\nvalidation PSNR {numbers['psnr']:.2f} dB, mean colours {numbers['psnr_mean_colour']:.2f} dB")
-    assert numbers["psnr"] >= numbers["psnr_mean_colour"] + 3
+    assert numbers["psnr"] >= numbers["psnr_mean_colour"] + 6
 
 
 def test_measured_fine_ratio_is_the_asked_one_within_a_point() -> None:
@@ -71,7 +71,7 @@ def test_sampled_grain_maps_are_like_real_ones() -> None:
         f"total variation over 2 x 2 patterns {numbers['grain_maps_pattern_total_variation']:.4f}"
     )
     assert numbers["grain_maps_fine_ratio_difference"] <= 0.03
-    assert numbers["grain_maps_pattern_total_variation"] <= 0.15
+    assert numbers["grain_maps_pattern_total_variation"] <= 0.1
 
 
 def untrained_samples(n: int, batch: int = 64) -> np.ndarray[Any, Any]:
@@ -97,27 +97,29 @@ def untrained_samples(n: int, batch: int = 64) -> np.ndarray[Any, Any]:
 
 
 def test_the_kid_of_samples_is_at_most_half_of_that_of_untrained_models(tmp_path: Path) -> None:
-    """KID, since a Frechet distance of 144 images in 1,280 dimensions is mostly a measure of their number."""
-    samples = Samples(OUTPUTS / "sample" / "samples.npz")
+    """KID, since a Frechet distance of few images in 1,280 dimensions is mostly a measure of their number."""
     real = PreparedImages(OUTPUTS / "prepare" / "validation")
     extractor = open_extractor("efficientnet_lite0", tmp_path, CPU)
-    images = untrained_samples(len(samples)), samples.take(np.arange(len(samples))), real.take(np.arange(len(real)))
-    features = [np.concatenate([extractor(x[i : i + 16]).pool for i in range(0, len(x), 16)]) for x in images]
-    untrained, ours = (kid(features[2], one) for one in features[:2])
-    print(f"\nKID, EfficientNet-Lite0: samples {ours.value:.4f}, untrained models {untrained.value:.4f}")
-    assert ours.value <= 0.5 * untrained.value
-    assert ours.value == pytest.approx(metrics("fid")["kid_efficientnet_lite0"], rel=1e-3)
+    images = untrained_samples(144), real.take(np.arange(len(real)))
+    drawn, kept = (np.concatenate([extractor(x[i : i + 16]).pool for i in range(0, len(x), 16)]) for x in images)
+    untrained, ours = kid(kept, drawn).value, metrics("fid")["kid_efficientnet_lite0"]
+    print(f"\nKID, EfficientNet-Lite0: samples {ours:.4f}, untrained models {untrained:.4f}")
+    assert ours <= 0.5 * untrained
 
 
-def test_samples_show_the_class_that_was_asked_for_more_often_than_chance() -> None:
+def test_samples_show_the_class_that_was_asked_for_and_look_like_real_images() -> None:
     numbers = metrics("fid")
     ours, real = (numbers[f"class_agreement{side}_efficientnet_lite0"] for side in ("", "_validation"))
     kid, error = numbers["kid_efficientnet_lite0"], numbers["kid_efficientnet_lite0_standard_error"]
-    chance = 1 / len(read_description(OUTPUTS / "prepare").classes)
+    classes = len(read_description(OUTPUTS / "prepare").classes)
+    number = len(Samples(OUTPUTS / "sample" / "samples.npz"))
     print(
-        f"\nclass agreement {ours:.3f} (validation images {real:.3f}, chance {chance:.3f}); KID {kid:.4f} ± {error:.4f}"
+        f"\n{number} samples: class agreement {ours:.3f} (validation images {real:.3f}, chance {1 / classes:.3f}); "
+        f"KID {kid:.4f} ± {error:.4f}"
     )
-    assert ours > chance
+    assert number >= 1000
+    assert ours >= 0.3
+    assert kid <= 0.2
 
 
 def test_bfloat16_changes_samples_by_less_than_the_eye_sees() -> None:
@@ -154,6 +156,9 @@ def test_a_second_repro_runs_nothing() -> None:
         "train_grain/maps.png",
         "train_content/samples.png",
         "sample/samples.png",
+        "sample/tokens.png",
+        "sample/denoising.gif",
+        "fid/beside_real.png",
         "fid/nearest.png",
         "fid/grain_maps.png",
     ],

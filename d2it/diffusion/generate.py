@@ -1,6 +1,6 @@
 """From labels and grain maps to images: content transformer, sampler, decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2it.diffusion.guidance import guided
 from d2it.diffusion.noise import ImageStreams, multi_grained_noise
+from d2it.diffusion.prediction import Prediction
 from d2it.diffusion.samplers import SAMPLERS, sampling_schedule
 from d2it.diffusion.schedule import Schedule
 from d2it.dvae.model import DynamicVAE
@@ -31,8 +32,14 @@ class ImageGenerator:
     precision: Literal["float32", "bfloat16"] = "float32"  # autocast of the content transformer alone
 
     @torch.no_grad()
-    def latents(self, labels: Tensor, grain_map: Tensor, streams: ImageStreams) -> Tensor:
-        """Latents (B, z, h, w) at the DVAE's scale, constant inside coarse regions; labels (B,), grain_map (B, ...)."""
+    def latents(
+        self, labels: Tensor, grain_map: Tensor, streams: ImageStreams, *,
+        watch: Callable[[Tensor], None] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Latents (B, z, h, w) at the DVAE's scale, constant inside coarse regions; labels (B,), grain_map (B, ...).
+
+        `watch` is called with what the model predicts them to be, after each prediction.
+        """
         schedule = sampling_schedule(self.schedule.to(labels.device), self.sampler, self.steps)
         copies = self.content.copies
         side = grain_map.shape[-1] * copies[0]
@@ -49,8 +56,15 @@ class ImageGenerator:
             model, schedule, labels=labels, no_class=self.content.no_class, grain_map=grain_map, scale=self.guidance,
             interval=self.guidance_interval, objective=self.objective, channels=self.guidance_channels,
         )  # fmt: skip
+
+        def watched(z: Tensor, index: Tensor) -> Prediction:
+            prediction = predict(z, index)
+            if watch is not None:
+                watch(prediction.z_0 / self.dvae.latent_scale)
+            return prediction
+
         z = SAMPLERS[self.sampler](
-            schedule, predict, lambda: multi_grained_noise(streams.normal(shape), grain_map, copies)
+            schedule, watched, lambda: multi_grained_noise(streams.normal(shape), grain_map, copies)
         )
         return z / self.dvae.latent_scale
 
@@ -58,3 +72,11 @@ class ImageGenerator:
     def images(self, labels: Tensor, grain_map: Tensor, streams: ImageStreams) -> Tensor:
         """Images (B, 3, H, W) float32, about [-1, 1]."""
         return self.dvae.decode(self.latents(labels, grain_map, streams), grain_map).float()
+
+    @torch.no_grad()
+    def denoise(self, labels: Tensor, grain_map: Tensor, streams: ImageStreams, frames: int) -> Tensor:
+        """What the model predicts the images to be, from noise to the end: (frames or fewer, B, 3, H, W) float32."""
+        predicted: list[Tensor] = []
+        self.latents(labels, grain_map, streams, watch=predicted.append)
+        chosen = torch.linspace(0, len(predicted) - 1, min(frames, len(predicted))).round().long().tolist()
+        return torch.stack([self.dvae.decode(predicted[i], grain_map).float() for i in chosen])

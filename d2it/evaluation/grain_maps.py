@@ -3,6 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from d2it import pictures
+
+SHOWN_MAPS, REGION_PIXELS = 16, 16  # of the picture
+
 
 def compare_maps(sampled: NDArray[np.uint8], real: NDArray[np.uint8], grains: int) -> dict[str, float]:
     """Numbers that judge sampled maps (N, h, w) by real ones (M, h, w); the last four are 0 where they agree fully."""
@@ -59,3 +63,13 @@ def _rows(code: int, grains: int, patterns: int) -> str:
         return str(code)
     digits = [str(code // grains**place % grains) for place in (3, 2, 1, 0)]
     return f"{digits[0]}{digits[1]}/{digits[2]}{digits[3]}"
+
+
+def grain_maps_picture(real: NDArray[np.uint8], drawn: NDArray[np.uint8], grains: int) -> NDArray[np.uint8]:
+    """Real maps above drawn ones, and how often each region is fine in all of them."""
+    size, rows = real.shape[1] * REGION_PIXELS, []
+    for maps in (real, drawn):
+        frequency = pictures.frequency_pictures(fine_frequency(maps, grains)[None], size)
+        shown = pictures.grain_map_pictures(maps[: min(SHOWN_MAPS, len(drawn))], grains, size)
+        rows.append(np.concatenate([shown, frequency]))
+    return pictures.grid(rows, ["real", "drawn"], [""] * (len(rows[0]) - 1) + ["fine"])

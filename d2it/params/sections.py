@@ -31,8 +31,11 @@ class Section(BaseModel):
 class DataParams(Section):
     """`data`: which images, at which size."""
 
-    seed: Count = knob("of the demo's random crops, and of which images are held out")
-    source: str = knob("'skimage' (eight photos of the scikit-image wheel), or a folder or zip of images")
+    seed: Count = knob("of skimage's random crops, and of which images are held out")
+    source: str = knob(
+        "'twemoji' (1,898 pictures in nine classes) or 'skimage' (eight photos), which installed wheels carry, or a "
+        "folder or zip of images"
+    )
     labels: Literal["folder", "none"] = knob("class = folder that holds the image, or no classes")
     image_size: PositiveInt = knob("height and width of a training image, pixels")
     flip: bool = knob("also train on images mirrored left to right")
