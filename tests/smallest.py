@@ -21,16 +21,17 @@ from stages.stage import NAMES, Stage
 from tools.deps import ROOT
 
 SMALLEST: dict[str, dict[str, Any]] = {
-    "data": {"image_size": 32, "train_crops": 48, "validation_crops": 8},
+    "data": {"source": "skimage", "image_size": 32, "train_crops": 48, "validation_crops": 8},
     "dvae": {"images": 32, "batch_size": 8, "micro_batch": 4, "warmup_images": 8, "cooldown_images": 8,
-             "log_images": 8, "checkpoint_images": 16, "codebook_size": 16, "adversarial_start": 16,
-             "adversarial_warmup": 8, "discriminator_channels": 8},
+             "log_images": 8, "checkpoint_images": 16, "codebook_size": 16, "adversarial_weight": 0.05,
+             "adversarial_start": 16, "adversarial_warmup": 8, "discriminator_channels": 8},
     "grain_transformer": {"images": 64, "batch_size": 16, "micro_batch": 8, "warmup_images": 16, "log_images": 16,
                           "checkpoint_images": 32, "layers": 1, "width": 16, "heads": 2},
     "content_transformer": {"images": 64, "batch_size": 16, "micro_batch": 8, "warmup_images": 16, "log_images": 16,
                             "checkpoint_images": 32, "layers": 2, "width": 32, "heads": 4, "dropout": 0.1},
     "refinenet": {"layers": 1, "window": 2},
-    "sample": {"images": 8, "batch_size": 4, "steps": 4, "grain_steps": 4},
+    "diffusion": {"objective": "epsilon"},
+    "sample": {"images": 8, "batch_size": 4, "sampler": "ddpm", "steps": 4, "grain_steps": 4},
     "fid": {"batch_size": 4, "classifier_images": 32, "reference_images": 8},
 }  # fmt: skip
 

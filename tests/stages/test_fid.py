@@ -157,7 +157,7 @@ def test_numbers_of_inception_have_the_names_of_papers_and_are_written_with_how_
         "reconstruction_st_lpips",
     }  # fmt: skip
     assert all(np.isfinite(value) for value in numbers.values())
-    assert reports == [{"nearest"}, {"grain_maps"}]
+    assert reports == [{"nearest", "beside_real"}, {"grain_maps"}]
     text = (outputs / "fid" / "protocol.json").read_text()
     protocol = json.loads(text)
     assert set(protocol["numbers"]) == set(numbers), "each number, and no other"

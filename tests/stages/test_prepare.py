@@ -25,7 +25,7 @@ Reported = list[tuple[int, Mapping[str, float], Mapping[str, Any] | None]]
 
 def run(folder: Path, **data: object) -> tuple[Path, dict[str, float], Reported]:
     """Run the stage in a folder of its own."""
-    small = {"train_crops": 64, "validation_crops": 16}
+    small = {"source": "skimage", "train_crops": 64, "validation_crops": 16}
     params = check_params(PARAMS | {"data": PARAMS["data"] | small | data})
     reported: Reported = []
     stage = Stage(
