@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from ruamel.yaml import YAML
 from d2it.params.sections import Params
 from d2it.yaml import read_yaml
 from pipeline.key import recorded_keys, stage_key
+from tests.tracking.fixtures import ENVIRONMENT
 from tests.tracking.mlflow_store import runs
 from tools.deps import ROOT
 from tracking.__main__ import main
@@ -51,6 +53,9 @@ class Toy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def make(self) -> None:
+        """Write and run the stages, and commit."""
         stages = {
             "prepare": _stage("prepare", ["seed"]),
             "train_grain": _stage(
@@ -58,12 +63,12 @@ class Toy:
             ),
             "sample": _stage("sample", ["sample.steps"], "outputs/train_grain/made.txt"),
         }
-        YAML().dump({"stages": stages}, folder / "dvc.yaml")
-        (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-        (folder / "work.py").write_text(STAGE)
-        (folder / ".gitignore").write_text("/.d2it/\n/outputs/\n")
+        YAML().dump({"stages": stages}, self.folder / "dvc.yaml")
+        (self.folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        (self.folder / "work.py").write_text(STAGE)
+        (self.folder / ".gitignore").write_text("/.d2it/\n/outputs/\n")
         for name in stages:
-            (folder / f"{name}.txt").write_text("code")
+            (self.folder / f"{name}.txt").write_text("code")
         self.run("git", "init", "-q")
         self.dvc("init", "-q")
         self.dvc("config", "core.analytics", "false")
@@ -79,7 +84,8 @@ class Toy:
 
     def run(self, *command: str) -> str:
         python = Path(sys.executable).parent
-        environment = os.environ | {"PATH": f"{python}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        kept = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+        environment = kept | {"PATH": f"{python}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
@@ -87,8 +93,20 @@ class Toy:
         return done.stdout
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Path:
+    """A repository in which all stages have run."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / ".d2it").mkdir()
+    shutil.copy(fresh_store, folder / ".d2it" / "mlflow.db")
+    Toy(folder).make()
+    return folder
+
+
 @pytest.fixture
-def toy(root: Path) -> Toy:
+def toy(root: Path, made: Path) -> Toy:
+    """A copy of that repository."""
+    shutil.copytree(made, root, symlinks=True, dirs_exist_ok=True)
     return Toy(root)
 
 
