@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 import torch
 
-pytest_plugins = ["tests.tracking.fixtures"]  # also for stages and ablations
+pytest_plugins = ["tests.shared", "tests.tracking.fixtures"]  # also for stages and ablations
 
 torch.set_num_threads(1)  # small tensors: threads would only wait for each other
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine fails no test

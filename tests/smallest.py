@@ -76,10 +76,15 @@ def hand_over(one: Path, other: Path, names: Iterable[str]) -> None:
 
 
 class Repository:
-    """A clone of this working tree with the smallest params, committed."""
+    """A repository with the smallest params, in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @classmethod
+    def make(cls, folder: Path) -> "Repository":
+        """A clone of this working tree with the smallest params, committed."""
+        repository = cls(folder)
         files = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT, capture_output=True, text=True, check=True,
@@ -89,8 +94,14 @@ class Repository:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         YAML().dump(smallest_params(), folder / "params.yaml")
-        self.git("init", "-q")
-        self.commit()
+        repository.git("init", "-q")
+        repository.commit()
+        return repository
+
+    def copy(self, folder: Path) -> "Repository":
+        """All of it, DVC's cache and MLflow's store included, in a folder that is not there yet."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Repository(folder)
 
     def git(self, *arguments: str) -> str:
         """Run git as a user of its own."""

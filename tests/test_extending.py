@@ -56,11 +56,10 @@ def apply(folder: Path, before: str, language: str, code: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def repository(finished: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A copy of the repository in which `dvc repro` has run, with the tests."""
-    repository = Repository(tmp_path_factory.mktemp("extending"))
+    repository = finished.copy(tmp_path_factory.mktemp("extending") / "repository")
     shutil.copytree(ROOT / "tests", repository.folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    repository.dvc("repro")
     repository.commit()
     return repository
 

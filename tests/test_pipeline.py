@@ -22,12 +22,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+def repository(finished: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository in which `dvc repro` has run."""
-    repository = Repository(tmp_path_factory.mktemp("pipeline"))
-    repository.dvc("repro")
-    repository.commit()
-    return repository
+    return finished.copy(tmp_path_factory.mktemp("pipeline") / "repository")
 
 
 def hashes(outputs: Path) -> dict[str, str]:

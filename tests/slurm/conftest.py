@@ -1,5 +1,6 @@
 """A real SLURM for the tests that need one, and a repository whose training is long enough to be disturbed."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.shared import made_once
 from tests.slurm.cluster import Cluster, start_cluster
 from tests.slurm.repository import Repository as Stages
 from tests.slurm.workflow import STAGE, Workflow, prepare
@@ -31,9 +33,9 @@ def cluster(shared_cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository in which train_content has run on this machine."""
-    return prepare(tmp_path_factory.mktemp("trained") / "repository")
+def trained(finished: Repository, shared_folder: Path) -> Repository:
+    """A repository in which a long train_content has run on this machine. `Workflow` takes copies."""
+    return made_once(shared_folder, "trained", functools.partial(prepare, finished))
 
 
 @pytest.fixture

@@ -19,8 +19,10 @@ from tests.slurm.repository import LIMIT, wait_for
 from tests.smallest import Repository
 
 STAGE = "train_content"
-# Long enough to be hit in the middle, with a checkpoint every few tenths of a second.
-TRAINING = {"images": 9600, "log_images": 640, "checkpoint_images": 320, "warmup_images": 16}
+# Long enough to be hit in the middle, on any machine, without being much work: each of the 200 steps waits.
+TRAINING = {"images": 3200, "log_images": 320, "checkpoint_images": 160, "warmup_images": 16}
+STEP = "            watchdog.step()\n"
+STEP_SECONDS = 0.1
 DEFAULTS = {"cpus_per_task": 1, "mem_gb": 2, "time": 10}
 SBATCH = """#!/bin/sh
 echo "$@" >> "$D2IT_SUBMITTED"
@@ -28,15 +30,19 @@ exec {sbatch} "$@"
 """
 
 
-def prepare(folder: Path) -> Repository:
-    """A repository in which the stages up to a long train_content have run on this machine, undisturbed."""
-    repository = Repository(folder)
+def prepare(finished: Repository, folder: Path) -> None:
+    """Make a copy of a repository whose stages have run; its train_content has been a long one, undisturbed."""
+    repository = finished.copy(folder)
     params = read_yaml((folder / "params.yaml").read_text())
     params["content_transformer"] |= TRAINING
     YAML().dump(params, folder / "params.yaml")
+    loop = folder / "d2it" / "training" / "loop.py"
+    before, step, after = loop.read_text().partition(STEP)
+    assert step
+    loop.write_text(f"import time\n{before}{step}            time.sleep({STEP_SECONDS})\n{after}")
+    repository.dvc("commit", "-f", "train_dvae", "train_grain")  # they import it too, and their results stand
     repository.dvc("repro", STAGE)
     repository.commit()
-    return repository
 
 
 class Workflow:
