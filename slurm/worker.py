@@ -19,7 +19,7 @@ from typing import Any
 import submitit
 
 from d2it.errors import UserError
-from d2it.ranks.stopping import HUNG, Stop, Stopped
+from d2it.ranks.stopping import HUNG, Stop, Stopped, stop_again_where_lost
 from pipeline.inputs import verify_inputs
 from slurm.environment import call
 from slurm.job import Files
@@ -43,6 +43,7 @@ def main(folder: Path, logs: Path) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, ask)
+    stop_again_where_lost(stop)
     if rank == 0:
         os.environ["D2IT_PROGRESS"] = str(files.progress)
         files.attempt.write_text(f"{environment.job_id} {attempt}", encoding="utf-8")

@@ -5,6 +5,8 @@ and looks at `Stop.asked` there; all other work is left at once.
 """
 
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ class Stopped(SystemExit):
         self.number = number
 
 
+LOST_SECONDS = 0.05  # from a Stopped that was lost to the next one
 HUNG = 75  # exit code; EX_TEMPFAIL of sysexits.h: may go well another time
 
 
@@ -54,3 +57,22 @@ class Stop:
             yield
         finally:
             self._deferred = before
+
+
+def stop_again_where_lost(stop: Stop) -> None:
+    """Raise `Stopped` once more where Python has dropped it; for the main thread.
+
+    Python only prints what a signal handler raises inside a destructor or the callback of a weak reference, such as
+    those of imports, and goes on.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(lost.exc_value, Stopped):
+            before(lost)
+            return
+        number = lost.exc_value.number
+        signal.signal(signal.SIGALRM, lambda *_: stop.ask(number))
+        signal.setitimer(signal.ITIMER_REAL, LOST_SECONDS)
+
+    sys.unraisablehook = hook

@@ -28,8 +28,8 @@ def test_a_film_ends_on_the_image_and_begins_elsewhere(
 ) -> None:
     dvae, content = models
     generator = ImageGenerator(
-        dvae=dvae, content=content, schedule=linear_schedule(100, 1e-3, 0.2), objective=objective, steps=6, sampler=sampler,
-        guidance=1.5,
+        dvae=dvae, content=content, schedule=linear_schedule(100, 1e-3, 0.2), objective=objective, steps=6,
+        sampler=sampler, guidance=1.5,
     )  # fmt: skip
     labels, maps = torch.tensor([0, 2]), torch.tensor([[[0, 1], [1, 0]], [[1, 1], [0, 0]]], dtype=torch.uint8)
     images = generator.images(labels, maps, ImageStreams([5, 6], CPU))
