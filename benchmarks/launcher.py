@@ -32,7 +32,8 @@ def repository(folder: Path, crops: int) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "cache", "tmp"))
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, folder)
-    text = (folder / "params.yaml").read_text().replace("train_crops: 4096", f"train_crops: {crops}")
+    text = (folder / "params.yaml").read_text().replace("source: twemoji", "source: skimage")
+    text = text.replace("train_crops: 4096", f"train_crops: {crops}")
     (folder / "params.yaml").write_text(text)
     (folder / "slurm" / "cluster.yaml").write_text(CLUSTER)
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
