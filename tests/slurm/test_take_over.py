@@ -15,12 +15,11 @@ from tests.slurm.repository import LIMIT, STAGE, WRITES, Repository, alive, deli
 def test_a_result_is_kept_though_the_stage_is_stopped_while_it_waits_for_mlflow(repository: Repository) -> None:
     repository.stage_is(
         f"{WRITES}\nwith ranks.stop.between_steps():\n    on_result()\n    (root / 'result').touch()\n"
-        "    wait_for('go')"
+        "    while not ranks.stop.asked: time.sleep(0.02)"
     )
     launcher = repository.start()
     wait_for((repository.folder / "result").exists)
     launcher.send_signal(signal.SIGINT)
-    repository.touch("go")
     launcher.communicate(timeout=LIMIT)
     assert launcher.returncode == 128 + signal.SIGINT
     done = repository.run()
