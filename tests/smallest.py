@@ -33,7 +33,8 @@ SMALLEST: dict[str, dict[str, Any]] = {
                             "layers": 2, "width": 32, "heads": 4, "dropout": 0.1},
     "refinenet": {"layers": 1, "window": 2},
     "diffusion": {"objective": "epsilon"},
-    "sample": {"images": 8, "batch_size": 4, "sampler": "ddpm", "steps": 4, "grain_steps": 4},
+    "sample": {"images": 8, "batch_size": 4, "sampler": "ddpm", "steps": 4, "grain_steps": 4,
+               "guidance": 1.5},
     "fid": {"batch_size": 4, "classifier_images": 32, "reference_images": 8},
 }  # fmt: skip
 
