@@ -23,7 +23,8 @@ from tools.deps import ROOT
 SMALLEST: dict[str, dict[str, Any]] = {
     "data": {"source": "skimage", "image_size": 32, "train_crops": 48, "validation_crops": 8},
     "dvae": {"images": 32, "batch_size": 8, "micro_batch": 4, "warmup_images": 8, "cooldown_images": 8,
-             "log_images": 8, "checkpoint_images": 16, "codebook_size": 16, "adversarial_weight": 0.05,
+             "log_images": 8, "checkpoint_images": 16, "channels": 8, "multipliers": [1, 2, 2],
+             "patch": 2, "codebook_size": 16, "adversarial_weight": 0.05,
              "adversarial_start": 16, "adversarial_warmup": 8, "discriminator_channels": 8},
     "grain_transformer": {"images": 64, "batch_size": 16, "micro_batch": 8, "warmup_images": 16,
                           "cooldown_images": 0, "log_images": 16, "checkpoint_images": 32,

@@ -160,6 +160,8 @@ def test_a_config_without_a_key_of_the_architecture_is_refused(tmp_path: Path, k
         ("dvae", "regularizer", "vae"),
         ("dvae", "channels", 20),
         ("dvae", "multipliers", [1, 2]),
+        ("dvae", "patch", 3),
+        ("dvae", "patch", 0),
         ("dvae", "factors", [8, 32]),
         ("dvae", "factors", [4, 8]),
     ],

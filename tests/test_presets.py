@@ -37,6 +37,7 @@ def test_a_preset_has_the_papers_size_and_training(path: Path) -> None:
         "channels": 128,
         "multipliers": [1, 2, 4, 4],
         "res_blocks": 2,
+        "patch": 1,
     }
     assert (p.dvae.perceptual, p.dvae.perceptual_weight) == ("lpips", 1)
     assert (p.dvae.adversarial_weight, p.dvae.adversarial_cap) == (1, 0.75)  # our reading of the paper's 0.75

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from einops import rearrange
 from torch import Tensor, nn
 
 from d2it.dvae.blocks import Downsample, ResBlock, middle, normalize
@@ -25,16 +26,20 @@ class GrainHead(nn.Module):
 class HierarchicalEncoder(nn.Module):
     """LDM's encoder down to the smallest factor; for each further factor residual and then a downsampling block.
 
+    Where `patch` is above 1, patches of pixels are folded into channels first: ours, for CPUs, where a level at full
+    resolution costs most.
+
     (B, 3, H, W) in [-1, 1] -> codes by grain, coarsest first: list of (B, channels_out, H/factor, W/factor).
     """
 
     def __init__(
-        self, channels: int, multipliers: Sequence[int], res_blocks: int, *, factors: Sequence[int],
+        self, channels: int, multipliers: Sequence[int], res_blocks: int, *, patch: int, factors: Sequence[int],
         channels_out: int,
     ) -> None:  # fmt: skip
         super().__init__()
         widths = [channels * m for m in multipliers]
-        self.conv_in = nn.Conv2d(3, channels, 3, padding=1)
+        self.patch = patch
+        self.conv_in = nn.Conv2d(3 * patch**2, channels, 3, padding=1)
         layers: list[nn.Module] = []
         for level, width in enumerate(widths):
             before = channels if level == 0 else widths[level - 1]
@@ -56,7 +61,8 @@ class HierarchicalEncoder(nn.Module):
             nn.init.constant_(head.conv.bias[len(head.conv.bias) // 2 :], value)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        x = self.trunk(self.conv_in(images))
+        x = rearrange(images, "b c (y p) (x q) -> b (c p q) y x", p=self.patch, q=self.patch)
+        x = self.trunk(self.conv_in(x))
         features = [x]
         for block in self.coarser:
             features.append(block(features[-1]))

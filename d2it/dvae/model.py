@@ -21,8 +21,8 @@ LOG_VARIANCE = -6.0  # of the posterior at the start: little noise, so that code
 
 # The paper's, which is LDM's KL-f8 (our reading), is the constructor's default; S is the demo's (ours).
 SIZES: dict[str, dict[str, Any]] = {
-    "S": {"channels": 8, "multipliers": (1, 2, 4, 8), "res_blocks": 1},
-    "paper": {"channels": 128, "multipliers": (1, 2, 4, 4), "res_blocks": 2},
+    "S": {"channels": 16, "multipliers": (1, 2, 2), "res_blocks": 1, "patch": 2},
+    "paper": {"channels": 128, "multipliers": (1, 2, 4, 4), "res_blocks": 2, "patch": 1},
 }
 
 
@@ -46,13 +46,14 @@ class DynamicVAE(nn.Module):
 
     def __init__(
         self, *, channels: int = 128, multipliers: Sequence[int] = (1, 2, 4, 4), res_blocks: int = 2,
-        latent_channels: int = 4, regularizer: Literal["kl", "vq"] = "kl", codebook_size: int = 1024,
+        patch: int = 1, latent_channels: int = 4, regularizer: Literal["kl", "vq"] = "kl", codebook_size: int = 1024,
         factors: Sequence[int] = (8, 16),
     ) -> None:  # fmt: skip
         """Args:
-        channels: at full resolution; a multiple of 32, or 8 or 16.
-        multipliers: of the channels, by level; one level more than the smallest factor has halvings.
+        channels: of the first level; a multiple of 32, or 8 or 16.
+        multipliers: of the channels, by level; patch · 2^(levels - 1) is the smallest factor.
         res_blocks: residual blocks per level.
+        patch: side of the pixel patches that are folded into channels, pixels.
         latent_channels: channels of a code, z.
         regularizer: KL to N(0, I), or vector quantisation at the decoder's input.
         codebook_size: K; VQ only.
@@ -61,12 +62,12 @@ class DynamicVAE(nn.Module):
         super().__init__()
         self.architecture: dict[str, Any] = {
             "channels": channels, "multipliers": list(multipliers), "res_blocks": res_blocks,
-            "latent_channels": latent_channels, "regularizer": regularizer, "codebook_size": codebook_size,
-            "factors": list(factors),
+            "patch": patch, "latent_channels": latent_channels, "regularizer": regularizer,
+            "codebook_size": codebook_size, "factors": list(factors),
         }  # fmt: skip
-        if 2 ** (len(multipliers) - 1) != factors[0]:
+        if patch * 2 ** (len(multipliers) - 1) != factors[0]:
             raise ValueError(
-                f"multipliers {list(multipliers)}: must have one level more than {factors[0]} has halvings"
+                f"multipliers {list(multipliers)}: patch {patch}, halved between levels, must give {factors[0]}"
             )
         self.latent_channels = latent_channels
         self.factors = list(factors)
@@ -76,8 +77,8 @@ class DynamicVAE(nn.Module):
         self.data = ""  # fingerprint of the training set
         moments = 2 * latent_channels if regularizer == "kl" else latent_channels
         shape = (channels, multipliers, res_blocks)
-        self.encoder = HierarchicalEncoder(*shape, factors=factors, channels_out=moments)
-        self.decoder = Decoder(*shape, latent_channels=latent_channels)
+        self.encoder = HierarchicalEncoder(*shape, patch=patch, factors=factors, channels_out=moments)
+        self.decoder = Decoder(*shape, patch=patch, latent_channels=latent_channels)
         initialize(self)
         if regularizer == "kl":
             self.encoder.start_with_log_variance(LOG_VARIANCE)

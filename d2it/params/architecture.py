@@ -8,7 +8,7 @@ from d2it.params.sections import Params
 # Argument -> key of params.yaml, or a size that follows from several keys. `classes` is the data's.
 DVAE = {
     name: f"dvae.{name}"
-    for name in ("channels", "multipliers", "res_blocks", "latent_channels", "regularizer", "codebook_size")
+    for name in ("channels", "multipliers", "res_blocks", "patch", "latent_channels", "regularizer", "codebook_size")
 } | {"factors": "grain.factors"}
 GRAIN = {name: f"grain_transformer.{name}" for name in ("layers", "width", "heads", "dropout")} | {
     "grains": "grain.grains", "region_grid": "region_grid",

@@ -24,7 +24,7 @@ def _grains(params: Params) -> Iterator[Check]:
     yield good, "grain.factors", "must be different powers of two above 1, ascending, such as [8, 16]"
     if not good:
         return
-    k, grid, levels = len(factors), size // factors[0], factors[0].bit_length()
+    k, grid, patch = len(factors), size // factors[0], params.dvae.patch
     doubling = all(b == 2 * a for a, b in itertools.pairwise(factors))
     yield doubling, "grain.factors", "each factor must be twice the one before"
     yield size % factors[-1] == 0, "data.image_size", f"must be a multiple of the largest factor, {factors[-1]}"
@@ -34,8 +34,11 @@ def _grains(params: Params) -> Iterator[Check]:
         yield whole, "grain.fine_ratio", f"a list must hold {one_each}, that sum to 1"
     else:
         yield k <= 2, "grain.fine_ratio", f"must be a list of {one_each}"
-    needed = f"must have {levels} levels for a smallest factor of {factors[0]}"
-    yield len(params.dvae.multipliers) == levels, "dvae.multipliers", needed
+    power = patch <= factors[0] and patch & (patch - 1) == 0
+    yield power, "dvae.patch", f"must be a power of two up to the smallest factor, {factors[0]}"
+    levels = (factors[0] // patch).bit_length()
+    needed = f"must have {levels} levels for a smallest factor of {factors[0]} and dvae.patch {patch}"
+    yield not power or len(params.dvae.multipliers) == levels, "dvae.multipliers", needed
     window, least = params.refinenet.window, 2 ** (k - 1)
     fits = window == "full" or (grid % window == 0 and window >= least)
     allowed = f"must divide the latent grid, {grid} (= data.image_size / smallest factor), hold whole regions "

@@ -102,9 +102,10 @@ class DVAEParams(TrainingParams):
     """`dvae`: the Dynamic VAE (stage 1)."""
 
     base_learning_rate: Positive = knob("times batch_size = Adam's learning rate, as in LDM; 4.5e-6 in the paper")
-    channels: PositiveInt = knob("channels at full resolution; a multiple of 32, or 8 or 16; 128 in LDM")
+    channels: PositiveInt = knob("channels of the first level; a multiple of 32, or 8 or 16; 128 in LDM")
     multipliers: list[PositiveInt] = knob("channel multiplier of each level; [1, 2, 4, 4] in LDM")
     res_blocks: PositiveInt = knob("residual blocks per level; 2 in LDM")
+    patch: PositiveInt = knob("side of the pixel patches folded into channels before the first level; 1 in LDM")
     latent_channels: PositiveInt = knob("channels of a code, z; 4 in the paper")
     regularizer: Literal["kl", "vq"] = knob("KL to N(0, I), or vector quantisation at the decoder's input")
     kl_weight: NonNegative = knob("weight of the KL term, kl only; 1e-6 in LDM")

@@ -55,6 +55,22 @@ def test_all_fine_is_the_plain_f8_path() -> None:
     assert torch.equal(model.reconstruct(images, all_fine), model.decoder(plain).clamp(-1, 1))
 
 
+@pytest.mark.parametrize("patch", [2, 4, 8])
+def test_patches_are_folded_as_pixel_unshuffle_does_and_unfolded_again(patch: int) -> None:
+    """The encoder's first convolution sees whole patches, and the decoder's last one draws them."""
+    torch.manual_seed(0)
+    levels = {2: [1, 1, 2], 4: [1, 2], 8: [1]}[patch]
+    model = DynamicVAE(channels=8, multipliers=levels, res_blocks=1, patch=patch)
+    images = photos()
+    seen: list[Tensor] = []
+    model.encoder.conv_in.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    drawn: list[Tensor] = []
+    model.decoder.conv_out.register_forward_hook(lambda _, __, y: drawn.append(y))
+    reconstructed = model.reconstruct(images, random_map(2, 4))
+    assert torch.equal(seen[0], nn.functional.pixel_unshuffle(images, patch))
+    assert torch.equal(reconstructed, nn.functional.pixel_shuffle(drawn[0], patch).clamp(-1, 1))
+
+
 def test_all_coarse_is_the_plain_f16_path_copied() -> None:
     model = dvae()
     encoder = model.encoder

@@ -49,7 +49,8 @@ SAMPLED: dict[str, list[Any]] = {
 }
 ENCODED: dict[str, dict[str, Any]] = {
     "one grain": {"grain.factors": [8], "grain.fine_ratio": 1.0},
-    "one grain, f16": {"grain.factors": [16], "grain.fine_ratio": 1.0, "dvae.multipliers": [1, 1, 2, 2, 2]},
+    "one grain, f16": {"grain.factors": [16], "grain.fine_ratio": 1.0, "dvae.multipliers": [1, 1, 2, 2]},
+    "LDM's levels": {"dvae.patch": 1, "dvae.multipliers": [1, 2, 2, 2]},
     "two grains": {"grain.fine_ratio": 0.7},
     "two grains, shares": {"grain.fine_ratio": [0.3, 0.7]},
     "all coarse": {"grain.fine_ratio": 0.0},
