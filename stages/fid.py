@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from d2it import pictures, sample_pictures
+from d2it import pictures
 from d2it.data.arrays import Arrays
 from d2it.data.description import DataDescription, read_description
 from d2it.data.latents import Latents, RowsByLabel
@@ -20,6 +20,7 @@ from d2it.data.photos import Photos, to_uint8
 from d2it.data.samples import Samples
 from d2it.dvae.model import DynamicVAE, load_dvae
 from d2it.dvae.perceptual import open_perceptual
+from d2it.evaluation.beside_real import beside_nearest, beside_real
 from d2it.evaluation.class_agreement import ClassStatistics, agreement
 from d2it.evaluation.features import open_extractor
 from d2it.evaluation.frechet import frechet_distance
@@ -40,7 +41,6 @@ from stages.lineage import check_inputs
 from stages.stage import Stage
 
 SHOWN = 8  # samples beside their nearest reference images
-SHOWN_PIXELS = 128  # about this wide
 REAL_MAPS = 4096  # that the samples' grain maps are compared with, at least
 PATTERNS = 8  # of 2 x 2 regions, printed
 VERSION = 3  # of what reference.npz holds; raise it when that changes, so that no older one is used
@@ -122,7 +122,7 @@ def main(stage: Stage) -> dict[str, float]:
 
     shown = {
         "nearest": nearest_picture(inputs, drawn.features[:SHOWN], known.features),
-        "beside_real": beside_real_picture(inputs),
+        "beside_real": beside_real(inputs.samples, inputs.reference, inputs.data.classes if inputs.classes else []),
     }
     for name, picture in shown.items():
         pictures.save_png(stage.out / f"{name}.png", picture)
@@ -264,29 +264,8 @@ def measure_reconstructions(
 
 def nearest_picture(inputs: Inputs, features: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The first samples, with their features, above the real images nearest to them, among those whose are kept."""
-    shown = inputs.samples.take(np.arange(len(features)))
     closest = inputs.reference.take(inputs.kept[nearest(features, others)])
-    captions = ["sample", f"nearest {inputs.half} image"]
-    return pictures.grid([shown, closest], captions, scale=max(1, SHOWN_PIXELS // inputs.samples.size))
-
-
-def beside_real_picture(inputs: Inputs) -> NDArray[np.uint8]:
-    """Class by class, reference images on the left and samples on the right."""
-
-    def labels_of(images: Images) -> NDArray[np.int64]:
-        return np.zeros(len(images), np.int64) if images.labels is None or not inputs.classes else images.labels
-
-    of_samples, of_real = labels_of(inputs.samples), labels_of(inputs.reference)
-    samples = sample_pictures.rows_by_class(of_samples)
-    labels = [of_samples[row[0]] for row in samples]
-    real = [np.flatnonzero(of_real == label)[: sample_pictures.EACH] for label in labels]
-    if not inputs.classes:
-        real = sample_pictures.rows_by_class(of_real)[: len(samples)]
-    pairs = list(zip(real, samples, strict=False))
-    return sample_pictures.side_by_side(
-        [inputs.reference.take(row) for row, _ in pairs], [inputs.samples.take(row) for _, row in pairs],
-        [inputs.data.classes[label] for label in labels] if inputs.classes else [], ("real images", "samples"),
-    )  # fmt: skip
+    return beside_nearest(inputs.samples.take(np.arange(len(features))), closest, inputs.half)
 
 
 def judge_grain_maps(stage: Stage, inputs: Inputs) -> tuple[dict[str, float], int]:

@@ -11,7 +11,7 @@ from d2it import pictures
 from d2it.data.description import DataDescription, write_description
 from d2it.data.imageset import Source
 from d2it.data.shards import Shards
-from d2it.data.sources import open_demo, open_images, without_labels
+from d2it.data.sources import open_crops, open_images, without_labels
 from d2it.data.twemoji import open_twemoji
 from d2it.data.write import write_source
 from d2it.grain.entropy import region_entropy
@@ -73,7 +73,7 @@ def open_source(params: Params) -> Source:
     """The images that `data` names; a relative path starts at the repository's root, also in an experiment's copy."""
     data = params.data
     if data.source == "skimage":
-        source = open_demo(data.image_size, data.train_crops, data.validation_crops, data.seed)
+        source = open_crops(data.image_size, data.train_crops, data.validation_crops, data.seed)
     elif data.source == "twemoji":
         source = open_twemoji(data.image_size, data.validation, data.seed)
     else:
@@ -94,7 +94,7 @@ def grain_map_picture(folder: Path, classes: list[str], quantiles: NDArray[np.fl
         columns.append(pictures.overlay(photos, maps, 2))
     captions = [classes[label] for label in labels.take(chosen)] if classes else []
     ratios = [f"fine ratio {ratio}" for ratio in FINE_RATIOS]
-    return pictures.grid(list(np.stack(columns, 1)), captions, ["photo", *ratios])
+    return pictures.grid(list(np.stack(columns, 1)), captions, ["image", *ratios])
 
 
 def entropy_histogram(quantiles: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -187,6 +187,6 @@ def _picture(stage: Stage, model: DynamicVAE) -> None:
     reconstructed = to_uint8(model.reconstruct(batch.images, torch.from_numpy(maps).to(stage.device)))
     reconstructed = pictures.enlarge(reconstructed, scale)
     overlaid = pictures.overlay(images, maps, len(model.copies))
-    picture = pictures.grid([images, overlaid, reconstructed], ["photo", "grain map", "reconstruction"])
+    picture = pictures.grid([images, overlaid, reconstructed], ["image", "grain map", "reconstruction"])
     pictures.save_png(stage.out / "reconstructions.png", picture)
     stage.report(stage.params.dvae.images, {}, {"reconstructions": picture})

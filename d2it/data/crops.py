@@ -1,4 +1,4 @@
-"""The demo's images: random crops of the colour photos that the scikit-image wheel carries.
+"""`data.source: skimage`: random crops of the colour photos that the scikit-image wheel carries.
 
 Training crops come from the first half of each photo along its longer side, validation crops from the second half.
 """

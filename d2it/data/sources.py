@@ -1,4 +1,4 @@
-"""`data.source` -> training and validation images: the demo's photos, or any folder or zip of images."""
+"""`data.source` -> training and validation images: crops of photos, or any folder or zip of images."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ from d2it.data.splits import class_names, split_names
 log = logging.getLogger(__name__)
 
 
-def open_demo(size: int, train_crops: int, validation_crops: int, seed: int) -> Source:
+def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) -> Source:
     """Crops of scikit-image's photos; class = photo. `size`: height and width of a crop, pixels.
 
     Raises:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from d2it.data.files import open_files
 from d2it.data.imageset import DataError, Source
-from d2it.data.sources import open_demo, open_images, without_labels
+from d2it.data.sources import open_crops, open_images, without_labels
 from d2it.data.write import Written, write_source
 
 SIZE = 16
@@ -145,7 +145,7 @@ def test_without_labels_there_is_no_class_and_the_pixels_stay(tmp_path: Path) ->
 
 
 def test_demo_is_seeded(tmp_path: Path) -> None:
-    prints = [write(open_demo(SIZE, 40, 16, seed), tmp_path / f"{i}").fingerprint for i, seed in enumerate([0, 0, 1])]
+    prints = [write(open_crops(SIZE, 40, 16, seed), tmp_path / f"{i}").fingerprint for i, seed in enumerate([0, 0, 1])]
     assert prints[0] == prints[1] != prints[2]
 
 
@@ -203,7 +203,7 @@ def test_source_that_is_missing_or_no_zip_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_small_a_disk_is_said_before_the_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = open_demo(SIZE, 8, 8, 0)
+    source = open_crops(SIZE, 8, 8, 0)
     full = os.statvfs_result([4096, 4096, 10, 0, 0, 0, 0, 0, 0, 255])
     monkeypatch.setattr(os, "statvfs", lambda _: full)
     with pytest.raises(DataError, match="free") as error:
