@@ -50,10 +50,10 @@ def _all_threads() -> Any:
     torch.set_num_threads(threads)
 
 
-def test_reconstructions_are_5_db_better_than_the_mean_colour_of_regions() -> None:
+def test_reconstructions_are_6_db_better_than_the_mean_colour_of_regions() -> None:
     numbers = metrics("train_dvae")
     print(f"\nvalidation PSNR {numbers['psnr']:.2f} dB, mean colours {numbers['psnr_mean_colour']:.2f} dB")
-    assert numbers["psnr"] >= numbers["psnr_mean_colour"] + 5
+    assert numbers["psnr"] >= numbers["psnr_mean_colour"] + 6
 
 
 def test_measured_fine_ratio_is_the_asked_one_within_a_point() -> None:
@@ -71,7 +71,7 @@ def test_sampled_grain_maps_are_like_real_ones() -> None:
         f"total variation over 2 x 2 patterns {numbers['grain_maps_pattern_total_variation']:.4f}"
     )
     assert numbers["grain_maps_fine_ratio_difference"] <= 0.03
-    assert numbers["grain_maps_pattern_total_variation"] <= 0.15
+    assert numbers["grain_maps_pattern_total_variation"] <= 0.1
 
 
 def untrained_samples(n: int, batch: int = 64) -> np.ndarray[Any, Any]:
@@ -120,8 +120,8 @@ def test_samples_show_the_class_that_was_asked_for_and_look_like_real_images() -
         f"KID {kid:.4f} ± {error:.4f}"
     )
     assert number >= 1000
-    assert ours >= 0.2
-    assert kid <= 0.25
+    assert ours >= 0.3
+    assert kid <= 0.2
 
 
 def test_bfloat16_changes_samples_by_less_than_the_eye_sees() -> None:
