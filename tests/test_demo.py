@@ -19,9 +19,9 @@ from d2it.diffusion.grain import sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import linear_schedule
 from d2it.dvae.model import DynamicVAE, load_dvae
+from d2it.evaluation.all_pairs import kid
 from d2it.evaluation.features import open_extractor
 from d2it.evaluation.images import PreparedImages
-from d2it.evaluation.kid import kid
 from d2it.evaluation.similarity import psnr
 from d2it.params.load import load_params
 from d2it.saved import read_config

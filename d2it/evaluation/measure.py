@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from d2it.data.arrays import Arrays
 from d2it.errors import UserError
+from d2it.evaluation.all_pairs import kid_and_precision_recall
 from d2it.evaluation.extractor import Extractor, Features
 from d2it.evaluation.frechet import Gaussian, frechet_distance, one_thread
 from d2it.evaluation.images import Images
 from d2it.evaluation.inception_score import SPLITS, Score
-from d2it.evaluation.kid import kid
-from d2it.evaluation.precision_recall import precision_recall
 from d2it.evaluation.statistics import FeatureFile, ImageStatistics, Wanted
 from d2it.ranks.in_order import in_order
 from d2it.ranks.ranks import Ranks
@@ -203,11 +202,13 @@ def compare(metrics: Collection[str], samples: Side, reference: Side, neighbours
     if {"kid", "precision", "recall"} & set(metrics):
         assert samples.features is not None
         assert reference.features is not None
-        if "kid" in metrics:
-            estimate = kid(reference.features, samples.features)
+        estimate, shares = kid_and_precision_recall(
+            reference.features, samples.features, with_kid="kid" in metrics,
+            neighbours=neighbours if {"precision", "recall"} & set(metrics) else None,
+        )  # fmt: skip
+        if estimate is not None:
             numbers |= {"kid": estimate.value, "kid_standard_error": estimate.standard_error}
-        if {"precision", "recall"} & set(metrics):
-            shares = precision_recall(reference.features, samples.features, neighbours)
+        if shares is not None:
             numbers |= {name: value for name, value in shares._asdict().items() if name in metrics}
     return numbers
 

@@ -11,11 +11,11 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torch_fidelity.metric_kid import kid_features_to_metric
 
+from d2it.evaluation.all_pairs import kid
 from d2it.evaluation.features import Features
 from d2it.evaluation.frechet import Gaussian, GaussianStatistics, frechet_distance
 from d2it.evaluation.inception import InceptionFeatures, load_inception_weights
 from d2it.evaluation.inception_score import InceptionScore
-from d2it.evaluation.kid import kid
 from d2it.weights import WeightsError
 from tests.evaluation.conftest import CPU, distance_of_features, near, random_weights
 

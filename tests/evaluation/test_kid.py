@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from torch_fidelity.metric_kid import kid_features_to_metric
 
 from d2it.errors import NonFiniteError
-from d2it.evaluation.kid import Estimate, kid
+from d2it.evaluation.all_pairs import kid
+from d2it.evaluation.kid import Estimate
 from tests.evaluation.conftest import near
 
 Features = NDArray[np.floating]

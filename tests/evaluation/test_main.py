@@ -10,12 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from d2it.evaluation.all_pairs import kid, precision_recall
 from d2it.evaluation.class_agreement import ClassStatistics, agreement
 from d2it.evaluation.extractor import Extractor
 from d2it.evaluation.frechet import GaussianStatistics, frechet_distance
 from d2it.evaluation.inception_score import InceptionScore
-from d2it.evaluation.kid import kid
-from d2it.evaluation.precision_recall import precision_recall
 from d2it.evaluation.reference import Identity, Reference, save_reference
 from tests.evaluation.test_measure import WIDTH, Projection
 

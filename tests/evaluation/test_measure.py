@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from d2it.data.samples import Samples
 from d2it.evaluation import measure
+from d2it.evaluation.all_pairs import kid, precision_recall
 from d2it.evaluation.extractor import Features
 from d2it.evaluation.frechet import GaussianStatistics, frechet_distance
-from d2it.evaluation.kid import kid
 from d2it.evaluation.measure import (
     EvaluationError,
     Measured,
@@ -26,7 +26,6 @@ from d2it.evaluation.measure import (
     compare,
     number_name,
 )
-from d2it.evaluation.precision_recall import precision_recall
 from d2it.evaluation.statistics import Wanted
 from d2it.ranks.ranks import Ranks
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from d2it.errors import NonFiniteError
-from d2it.evaluation.precision_recall import nearest, precision_recall
+from d2it.evaluation.all_pairs import precision_recall
+from d2it.evaluation.precision_recall import nearest
 from tests.evaluation.conftest import near
 
 

@@ -21,10 +21,10 @@ from d2it.data.samples import Samples, SamplesWriter
 from d2it.data.shards import Shards, ShardWriter
 from d2it.dvae.model import DynamicVAE, load_dvae, save_dvae
 from d2it.errors import UserError
+from d2it.evaluation.all_pairs import kid
 from d2it.evaluation.extractor import Extractor, Features
 from d2it.evaluation.frechet import GaussianStatistics, frechet_distance
 from d2it.evaluation.images import fair_sample
-from d2it.evaluation.kid import kid
 from d2it.evaluation.measure import Pass
 from d2it.evaluation.similarity import ssim
 from d2it.grain.entropy import region_entropy
