@@ -105,8 +105,8 @@ def _within(features: Features, with_kid: bool, neighbours: int | None, rows: in
                 if other == start:
                     np.fill_diagonal(distances, np.inf)  # itself
                 else:
-                    nearest[of_y] = _nearest(nearest[of_y], distances.T)
-                nearest[of_x] = _nearest(nearest[of_x], distances)
+                    nearest[of_y] = _k_smallest(nearest[of_y], distances.T)
+                nearest[of_x] = _k_smallest(nearest[of_x], distances)
             if with_kid:
                 kernels = kernel(product, x.shape[1])
                 if other == start:
@@ -156,7 +156,7 @@ def _between(real: Features, samples: Features, of_real: Within, of_samples: Wit
     return Between(of_rows if with_kid else None, of_columns if with_kid else None, shares)
 
 
-def _nearest(known: Numbers, distances: Numbers) -> Numbers:
+def _k_smallest(known: Numbers, distances: Numbers) -> Numbers:
     """The k smallest of each row of both, in any order: (n, k), (n, m) -> (n, k)."""
     k = known.shape[1]
     smallest: Numbers = np.partition(np.concatenate([known, distances], 1), k - 1, 1)[:, :k]
