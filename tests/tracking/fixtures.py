@@ -10,6 +10,7 @@ from d2it.params.load import load_params
 from d2it.params.sections import Params
 from tests.tracking.server import Server, free_port
 from tools.deps import ROOT
+from tracking.database import make
 
 ENVIRONMENT = (
     "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "DVC_EXP_NAME",
@@ -20,10 +21,8 @@ ENVIRONMENT = (
 @pytest.fixture(scope="session")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's tables and nothing in it: making them takes 3 s."""
-    from mlflow import MlflowClient  # slow, and only these tests need it
-
     path = tmp_path_factory.mktemp("fresh") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    make(path)  # which keeps other threads of this process, of an earlier test's stage, out of MLflow's migrations
     return path
 
 
