@@ -66,9 +66,7 @@ class DynamicVAE(nn.Module):
             "codebook_size": codebook_size, "factors": list(factors),
         }  # fmt: skip
         if patch * 2 ** (len(multipliers) - 1) != factors[0]:
-            raise ValueError(
-                f"multipliers {list(multipliers)}: patch {patch}, halved between levels, must give {factors[0]}"
-            )
+            raise ValueError(f"multipliers {list(multipliers)}: patch {patch} x 2^(levels - 1) must be {factors[0]}")
         self.latent_channels = latent_channels
         self.factors = list(factors)
         self.copies = copies_per_side(factors)
