@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from d2it.data.imageset import DataError, ImageSet, Source
 from d2it.data.shards import ShardWriter
@@ -61,8 +60,7 @@ def write_source(
     digest, enlarged = hashlib.sha256(), 0
     threads = threads or usable_cores()
     try:
-        # Chunks run in parallel already: threads below these threads made the whole 4 times slower.
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             for name, images in (("train", source.train), ("validation", source.validation)):
                 starts = range(0, len(images), CHUNK)
                 chunks = _in_order(pool, partial(_read_chunk, images, measure), starts, threads + 1)
