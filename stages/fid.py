@@ -209,7 +209,8 @@ def to_reference(inputs: Inputs, train: Measured | None, validation: Measured) -
     if train is not None and train.statistics.classes is not None:
         assert inputs.validation.labels is not None
         classes = train.statistics.classes.arrays()
-        recognised = agreement(train.statistics.classes.fit(), validation.features.rows, inputs.validation.labels)
+        if (inputs.validation.labels >= 0).any():
+            recognised = agreement(train.statistics.classes.fit(), validation.features.rows, inputs.validation.labels)
     pool, spatial, originals = of_reference.statistics.pool, of_reference.statistics.spatial, validation.statistics.pool
     assert pool is not None
     assert originals is not None
@@ -229,10 +230,11 @@ def numbers_of_samples(inputs: Inputs, drawn: Measured, reference: Reference, ne
     )  # fmt: skip
     real = Side(pool=reference.pool, spatial=reference.spatial, features=reference.features)
     numbers = compare(inputs.metrics, samples, real, neighbours)
-    if reference.agreement is not None:
+    if reference.classes:
         assert inputs.samples.labels is not None
         classifier = ClassStatistics.from_arrays(*reference.classes).fit()
         numbers["class_agreement"] = agreement(classifier, drawn.features.rows, inputs.samples.labels)
+    if reference.agreement is not None:
         numbers["class_agreement_validation"] = reference.agreement
     return numbers
 

@@ -11,9 +11,9 @@ from d2it import pictures
 from d2it.data.description import DataDescription, write_description
 from d2it.data.imageset import Source
 from d2it.data.shards import Shards
-from d2it.data.sources import open_crops, open_images, without_labels
+from d2it.data.sources import open_crops, open_images, summary, without_labels
 from d2it.data.twemoji import open_twemoji
-from d2it.data.write import write_source
+from d2it.data.write import Allowed, Written, write_source
 from d2it.grain.entropy import region_entropy
 from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_maps
 from d2it.params.sections import Params
@@ -23,24 +23,31 @@ from stages.stage import Stage
 
 PHOTOS = 8  # in the picture of grain maps
 PHOTO_PIXELS = 192  # about this wide
+DAMAGED = "damaged.csv"
 FINE_RATIOS = (0.25, 0.5, 0.75)
 
 log = logging.getLogger(__name__)
 
 
 def main(stage: Stage) -> dict[str, float]:
-    """Write the shards, `data.json`, `entropy_quantiles.npy` and two pictures.
+    """Write the shards, `data.json`, `entropy_quantiles.npy`, `damaged.csv` and two pictures.
 
     Raises:
-        DataError: the images cannot be used; what was written is removed.
+        DataError: the images cannot be used; what was written is removed, but `damaged.csv`.
     """
     params, out = stage.params, stage.out
     source = open_source(params)
     total = len(source.train) + len(source.validation)
-    S = params.grain.region_size
-    measure = partial(region_entropy, region_size=S, bandwidth=params.grain.bandwidth)
-    with Progress(total, "prepare", unit="img") as progress:
-        written = write_source(source, out, S, measure, advance=progress.update)
+    for line in summary(source):
+        print(f"prepare: {line}", flush=True)
+    write_description(out, describe(source, params))
+    try:
+        written = write_shards(source, params, out)
+    except BaseException:
+        (out / "data.json").unlink(missing_ok=True)
+        raise
+    if written.damaged:
+        log.warning("%d of %d images cannot be read and were left out: %s", written.damaged, total, out / DAMAGED)
     if written.enlarged:
         log.warning("data.image_size: %d of %d images are smaller and were enlarged", written.enlarged, total)
     entropy = Shards(out / "train", "entropy")
@@ -49,24 +56,43 @@ def main(stage: Stage) -> dict[str, float]:
 
     shown = {
         "grain_maps": grain_map_picture(
-            out / ("validation" if len(source.validation) else "train"), source.classes, quantiles
+            out / ("validation" if written.validation else "train"), source.classes, quantiles
         ),
         "entropy_histogram": entropy_histogram(quantiles),
     }
     for name, picture in shown.items():
         pictures.save_png(out / f"{name}.png", picture)
-    description = DataDescription(
-        train=len(source.train), validation=len(source.validation), classes=source.classes, labels=params.data.labels,
-        image_size=params.data.image_size, fingerprint=written.fingerprint,
-    )  # fmt: skip
-    write_description(out, description)
+    write_description(out, describe(source, params, written))
     numbers = {
-        "train_images": float(len(source.train)), "validation_images": float(len(source.validation)),
+        "train_images": float(written.train), "validation_images": float(written.validation),
         "classes": float(len(source.classes)), "enlarged_images": float(written.enlarged),
         "mean_entropy": float(quantiles.mean()), "median_entropy": float(np.median(quantiles)),
     }  # fmt: skip
     stage.report(0, numbers, shown)
     return numbers
+
+
+def write_shards(source: Source, params: Params, out: Path) -> Written:
+    """Both halves, with the entropy of each region."""
+    S, data = params.grain.region_size, params.data
+    measure = partial(region_entropy, region_size=S, bandwidth=params.grain.bandwidth)
+    allowed = Allowed(data.damaged_share if data.damaged == "skip" else 0.0, out / DAMAGED)
+    with Progress(len(source.train) + len(source.validation), "prepare", unit="img") as progress:
+        return write_source(source, out, S, measure, allowed=allowed, advance=progress.update)
+
+
+def describe(source: Source, params: Params, written: Written | None = None) -> DataDescription:
+    """What a source holds; what was written of it, once it is."""
+    train, validation = source.train, source.validation
+    return DataDescription(
+        train=written.train if written else len(train), validation=written.validation if written else len(validation),
+        classes=source.classes, labels=params.data.labels, image_size=params.data.image_size,
+        fingerprint=written.fingerprint if written else "",
+        train_names=[*train.names[:1], *train.names[-1:]],
+        validation_names=[*validation.names[:1], *validation.names[-1:]],
+        unlabelled=int((validation.labels < 0).sum()), damaged=written.damaged if written else 0,
+        left_out={reason: len(names) for reason, names in source.left_out.items()},
+    )  # fmt: skip
 
 
 def open_source(params: Params) -> Source:
@@ -78,7 +104,10 @@ def open_source(params: Params) -> Source:
         source = open_twemoji(data.image_size, data.validation, data.seed)
     else:
         path = find_root() / Path(data.source).expanduser()
-        source = open_images(path, data.image_size, data.validation, data.seed)
+        source = open_images(
+            path, data.image_size, data.validation, data.seed,
+            splits=data.splits == "folders", labels=data.labels == "folder",
+        )  # fmt: skip
     return source if data.labels == "folder" else without_labels(source)
 
 
@@ -92,7 +121,7 @@ def grain_map_picture(folder: Path, classes: list[str], quantiles: NDArray[np.fl
     for ratio in FINE_RATIOS:
         maps = grain_maps(measured, entropy_thresholds(quantiles, [1 - ratio, ratio]))
         columns.append(pictures.overlay(photos, maps, 2))
-    captions = [classes[label] for label in labels.take(chosen)] if classes else []
+    captions = [classes[label] if label >= 0 else "" for label in labels.take(chosen)] if classes else []
     ratios = [f"fine ratio {ratio}" for ratio in FINE_RATIOS]
     return pictures.grid(list(np.stack(columns, 1)), captions, ["image", *ratios])
 

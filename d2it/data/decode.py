@@ -7,12 +7,14 @@ without its profile, and colour profiles are ignored; of an animation the first 
 import io
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from d2it.data.imageset import Square
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; files are listed by suffix, and suffixes lie
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # by content: suffixes lie
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26  # of an image that is resized; Pillow refuses files of twice as many
+# Pillow refuses a PNG for a long text or colour profile, whose pixels are good.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 28
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -31,7 +33,7 @@ def decode(file: bytes, size: int) -> Square:
         with Image.open(io.BytesIO(file), formats=FORMATS) as image:
             rgb = _upright(_rgb(image), _orientation(image))
     except UnidentifiedImageError:
-        raise ValueError("not an image (JPEG, PNG or WebP)") from None
+        raise ValueError(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return Square(np.asarray(_centre_square(rgb, size)), min(rgb.size) < size)

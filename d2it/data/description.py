@@ -1,7 +1,7 @@
 """What prepared data are, in `data.json`: counts, classes, and the fingerprint by which later stages know them."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from d2it.files import UnreadableFileError, read_json, write_text
@@ -16,7 +16,12 @@ class DataDescription:
     classes: list[str]  # name of each label; empty when there are no classes
     labels: str  # `data.labels`
     image_size: int  # pixels
-    fingerprint: str  # sha256 of all pixels and labels
+    fingerprint: str  # sha256 of all pixels and labels; empty until all of them are written
+    train_names: list[str] = field(default_factory=list)  # first and last file, where images are files
+    validation_names: list[str] = field(default_factory=list)
+    unlabelled: int = 0  # validation images without a label, damaged ones among them
+    left_out: dict[str, int] = field(default_factory=dict)  # files by reason
+    damaged: int = 0  # images that could not be read and were left out; the other counts are without them
 
 
 def write_description(folder: Path, description: DataDescription) -> None:

@@ -3,65 +3,103 @@
 import os
 import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from d2it.data.imageset import DataError
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 MAX_FILE_BYTES = 1 << 29
+HEAD_BYTES = 12  # in which a file without suffix shows what it is
+HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+HIDDEN, OTHER, REPLACED = "hidden", "no images", "replaced by a later entry of the same name"  # reasons
 
 
 @dataclass(frozen=True)
 class ImageFiles:
     """What a folder or zip holds."""
 
-    names: list[str]  # sorted, relative to the folder or zip, with forward slashes
-    ignored: int  # number of other files: hidden, of another type, or made by a file manager
+    names: list[str]  # of images, sorted, relative to the folder or zip, with forward slashes
+    left_out: dict[str, list[str]]  # names of all else, by reason
     read: Callable[[str], bytes]  # content of a named file; safe to call from many threads
 
 
 def open_files(path: Path) -> ImageFiles:
-    """List the images below a folder, or in a zip.
+    """List the images below a folder, or in a zip: by suffix, and those without one by their first bytes.
+
+    Links are followed. What a link leads to nowhere is listed, so that reading it fails and is reported.
 
     Raises:
-        DataError: neither a folder nor a zip.
+        DataError: neither a folder nor a zip, a folder in it that cannot be listed, or an image's name is not UTF-8.
     """
     if path.is_dir():
         return _folder(path)
     if not path.exists():
-        raise DataError(f"data.source = {path}: no such folder or zip")
+        raise DataError("no such folder or zip")
     try:
         return _zip(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"data.source = {path}: neither a folder nor a readable zip ({error})") from None
+        raise DataError(f"neither a folder nor a readable zip ({error})") from None
 
 
-def _is_image(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and PurePosixPath(name).suffix.lower() in SUFFIXES
+def printable(text: str) -> str:
+    """In one line, whatever characters file names hold."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _image_files(names: set[str], read: Callable[[str], bytes]) -> ImageFiles:
-    images = sorted(filter(_is_image, names))
-    return ImageFiles(images, len(names) - len(images), read)
+def _image_files(
+    names: list[str], left_out: dict[str, list[str]], head: Callable[[str], bytes], read: Callable[[str], bytes]
+) -> ImageFiles:
+    images = []
+    for name in sorted(names):
+        reason = _why_left_out(name, head)
+        if reason:
+            left_out.setdefault(reason, []).append(name)
+            continue
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{printable(name)}: the name is not UTF-8; rename the file or its folder") from None
+        images.append(name)
+    return ImageFiles(images, left_out, read)
+
+
+def _why_left_out(name: str, head: Callable[[str], bytes]) -> str:
+    """Why a file is no image; empty if it seems to be one."""
+    path = PurePosixPath(name)
+    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+        return HIDDEN
+    if path.suffix:
+        return "" if path.suffix.lower() in SUFFIXES else OTHER
+    start = head(name)
+    known = start.startswith(HEADS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP") or start[4:11] == b"ftypavi"
+    return "" if known else OTHER
 
 
 def _folder(root: Path) -> ImageFiles:
-    names: set[str] = set()
-
-    def walk(folder: Path, above: frozenset[str]) -> None:
+    def walk(folder: Path, above: frozenset[str]) -> Iterator[str]:
         real = os.path.realpath(folder)
         if real in above:  # a link to a folder that holds it
             return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    walk(folder / entry.name, above | {real})
-                else:
-                    names.add((folder / entry.name).relative_to(root).as_posix())
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if _is(entry.is_dir):
+                        yield from walk(folder / entry.name, above | {real})
+                    elif _is(entry.is_file) or (entry.is_symlink() and not Path(entry).exists()):
+                        yield (folder / entry.name).relative_to(root).as_posix()
+                    else:
+                        no_files.append((folder / entry.name).relative_to(root).as_posix())
+        except OSError as error:
+            raise DataError(f"{printable(str(folder))}: cannot be listed: {error.strerror}") from None
+
+    def head(name: str) -> bytes:
+        try:
+            with (root / name).open("rb") as file:
+                return file.read(HEAD_BYTES)
+        except OSError:
+            return b""
 
     def read(name: str) -> bytes:
         with (root / name).open("rb") as file:
@@ -70,23 +108,45 @@ def _folder(root: Path) -> ImageFiles:
             raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
         return content
 
-    walk(root, frozenset())
-    return _image_files(names, read)
+    no_files: list[str] = []  # pipes, sockets and devices, of which reading one could wait for ever
+    names = list(walk(root, frozenset()))
+    return _image_files(names, {OTHER: no_files} if no_files else {}, head, read)
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Of an entry of a folder; False where a link leads to itself."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _zip(path: Path) -> ImageFiles:
     archive = zipfile.ZipFile(path)
     lock = threading.Lock()
+    entries: dict[str, zipfile.ZipInfo] = {}
+    replaced = []
+    for info in archive.infolist():
+        name = info.filename.replace("\\", "/").lstrip("/")  # as some archivers of Windows write it
+        if not name.endswith("/"):
+            replaced += [name] if name in entries else []
+            entries[name] = info
 
-    def read(name: str) -> bytes:
-        if archive.getinfo(name).file_size > MAX_FILE_BYTES:
+    def read(name: str, size: int = -1) -> bytes:
+        if entries[name].file_size > MAX_FILE_BYTES:
             raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
         with lock:  # opening and closing change a shared count; reading in between has a lock of its own
-            file = archive.open(name)
+            file = archive.open(entries[name])
         try:
-            return file.read()
+            return file.read(size)
         finally:
             with lock:
                 file.close()
 
-    return _image_files({info.filename for info in archive.infolist() if not info.is_dir()}, read)
+    def head(name: str) -> bytes:
+        try:
+            return read(name, HEAD_BYTES)
+        except Exception:  # encrypted or damaged
+            return b""
+
+    return _image_files(list(entries), {REPLACED: replaced} if replaced else {}, head, read)

@@ -1,7 +1,7 @@
 """A set of square images that can be read one at a time: what every source of images is turned into."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,15 @@ from d2it.errors import UserError
 
 class DataError(UserError):
     """Images that cannot be used; the message is one line: which source or file, what is wrong, what to do."""
+
+
+class UnreadableError(DataError):
+    """One image that cannot be read."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """`reason`: one line."""
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
 
 
 class Square(NamedTuple):
@@ -26,8 +35,9 @@ class ImageSet:
     """Training or validation images, in a fixed order."""
 
     size: int  # height and width, pixels
-    labels: NDArray[np.int64]  # (N,), class of each image
-    read: Callable[[int], Square]  # image by index 0..N-1; safe to call from many threads
+    labels: NDArray[np.int64]  # (N,), class of each image; -1 where it has none
+    read: Callable[[int], Square]  # image by index 0..N-1; safe to call from many threads; raises UnreadableError
+    names: Sequence[str] = ()  # of the files (N,), where images are files
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,3 +50,4 @@ class Source:
     train: ImageSet
     validation: ImageSet
     classes: list[str]  # name of each label; empty when there are no classes
+    left_out: dict[str, list[str]] = field(default_factory=dict)  # names of files that are in neither half, by reason

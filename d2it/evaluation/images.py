@@ -17,9 +17,9 @@ from PIL import Image
 from d2it.data.decode import FORMATS, decode
 from d2it.data.files import ImageFiles, open_files
 from d2it.data.imageset import DataError
+from d2it.data.layout import class_names
 from d2it.data.samples import Samples
 from d2it.data.shards import Shards
-from d2it.data.splits import class_names
 from d2it.data.write import usable_cores
 
 
@@ -106,14 +106,14 @@ class Subset:
 
 
 class ImageFolder:
-    """The images below a folder or in a zip, sorted by name; class = the folder that holds the image."""
+    """The images below a folder or in a zip, sorted by name; class = the first folder below those that hold all."""
 
     def __init__(self, path: Path) -> None:
         """List the files, and take the size of the first."""
         self._path, self._files = path, _list(path)
         self._names = self._files.names
         if not self._names:
-            raise DataError(f"{path}: no image in it (.jpg, .jpeg, .png, .webp)")
+            raise DataError(f"{path}: no image in it")
         of_image = class_names(self._names)
         self.classes = sorted(set(of_image))
         number = {name: label for label, name in enumerate(self.classes)}
@@ -157,8 +157,8 @@ def _list(path: Path) -> ImageFiles:
         raise DataError(f"{path}: no such file or folder")
     try:
         return open_files(path)
-    except DataError:
-        raise DataError(f"{path}: must be an npz of samples, or a folder or zip of images") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error}; must be an npz of samples, or a folder or zip of images") from None
 
 
 def fair_sample(count: int, most: int) -> NDArray[np.int64]:

@@ -38,7 +38,7 @@ class Reference:
     features: NDArray[np.float32]  # (n, width): pool features of some images, for precision, recall and KID
     originals: Gaussian | None = None  # pool features of the validation images, where `pool` is of others
     classes: Arrays = ()  # `ClassStatistics.arrays` of the training images; none where there are no classes
-    agreement: float | None = None  # class agreement of the validation images
+    agreement: float | None = None  # class agreement of those validation images that have a label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,10 +36,15 @@ class DataParams(Section):
         "'twemoji' (1,898 pictures in nine classes) or 'skimage' (eight photos), which installed wheels carry, or a "
         "folder or zip of images"
     )
-    labels: Literal["folder", "none"] = knob("class = folder that holds the image, or no classes")
+    splits: Literal["folders", "share"] = knob(
+        "a training and a validation folder are the halves where there are both, or folders are never halves"
+    )
+    labels: Literal["folder", "none"] = knob("class = the first folder below those that hold all, or no classes")
+    damaged: Literal["stop", "skip"] = knob("an image that cannot be read ends prepare, or is left out")
+    damaged_share: Share = knob("share of images, at most, that 'skip' leaves out; with more of them prepare ends")
     image_size: PositiveInt = knob("height and width of a training image, pixels")
     flip: bool = knob("also train on images mirrored left to right")
-    validation: OpenShare = knob("share of images held out, where the source has no split of its own")
+    validation: OpenShare = knob("share of images held out, where folders are no halves")
     train_crops: PositiveInt = knob("skimage only: number of random training crops")
     validation_crops: PositiveInt = knob("skimage only: number of random validation crops")
 

@@ -134,11 +134,11 @@ def test_first_frame_of_an_animation_is_taken() -> None:
         b"no image",
         encoded(Image.fromarray(pattern()))[:-60],
         encoded(Image.fromarray(pattern(64)), "JPEG")[:300],
-        encoded(Image.fromarray(pattern()), "TIFF"),
+        encoded(Image.fromarray(pattern()), "PPM"),
         encoded(Image.new("1", (1, 60_000))),
         encoded(Image.new("1", (14_000, 14_000))),
     ],
-    ids=["empty", "text", "short png", "short jpeg", "tiff", "hair", "bomb"],
+    ids=["empty", "text", "short png", "short jpeg", "ppm", "hair", "bomb"],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_unusable_file_is_an_error_of_one_line(file: bytes) -> None:

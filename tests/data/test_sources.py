@@ -1,8 +1,10 @@
 """A folder and a zip of the same images are the same data set, and bad ones are refused in one line."""
 
+import csv
 import io
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 from d2it.data.files import open_files
 from d2it.data.imageset import DataError, Source
 from d2it.data.sources import open_crops, open_images, without_labels
-from d2it.data.write import Written, write_source
+from d2it.data.write import Allowed, Written, write_source
 
 SIZE = 16
 
@@ -108,7 +110,11 @@ def test_hidden_and_other_files_are_ignored_and_counted(tmp_path: Path, caplog: 
         caplog.clear()
         source = open_images(path, SIZE, 0, 0)
         assert len(source.train) == 2
-        assert [record.getMessage().count("5 files ignored") for record in caplog.records] == [1]
+        lines = [record.getMessage() for record in caplog.records]
+        assert [
+            line.count("4 files left out, hidden") or line.count("1 files left out, no images") for line in lines
+        ] == [1, 1]
+        assert "a/notes.txt" in caplog.text
 
 
 def test_a_link_to_the_folder_above_ends_and_a_linked_folder_counts(tmp_path: Path) -> None:
@@ -126,14 +132,12 @@ def test_smaller_images_are_enlarged_and_counted(tmp_path: Path) -> None:
     assert write_source(large, tmp_path / "y", 16, lambda images: measure(images[:, ::2, ::2])).enlarged == 2
 
 
-def test_class_without_a_training_image_keeps_its_number_and_is_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_validation_class_without_a_training_image_is_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = as_folder(tmp_path / "a", files(["train/dog/1.png", "val/cat/2.png"]))
     source = open_images(path, SIZE, 0, 0)
-    assert source.classes == ["cat", "dog"]
-    assert source.train.labels.tolist() == [1]
-    assert "cat" in caplog.text
+    assert source.classes == ["dog"]
+    assert (source.train.labels.tolist(), source.validation.labels.tolist()) == ([0], [-1])
+    assert "val/cat/2.png" in caplog.text
 
 
 def test_without_labels_there_is_no_class_and_the_pixels_stay(tmp_path: Path) -> None:
@@ -155,16 +159,41 @@ def one_line(error: pytest.ExceptionInfo[DataError]) -> str:
 
 
 @pytest.mark.parametrize("make", [as_folder, as_zip])
-def test_first_damaged_image_is_named_and_nothing_is_left(tmp_path: Path, make) -> None:
-    content = files([f"a/{i:03d}.png" for i in range(60)])
-    content |= {"a/030.png": content["a/030.png"][:80], "a/050.png": b"junk"}
+def test_all_damaged_images_are_named_and_nothing_is_left(tmp_path: Path, make) -> None:
+    content = files([f"a/{i:03d}.png" for i in range(53)])
+    content |= {"a/030.png": content["a/030.png"][:80], "a/040.png": b"junk", "a/050.png": b""}
     source = open_images(make(tmp_path / "a.zip", content), SIZE, 0, 0)
     with pytest.raises(DataError) as error:
         write(source, tmp_path / "out", 4)
-    message = one_line(error)
-    assert "a/030.png" in message
-    assert "remove" in message
+    assert "3 of 53 images" in one_line(error)
+    assert all(name in str(error.value) for name in ("a/030.png", "a/040.png", "a/050.png"))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
+def test_damaged_images_up_to_a_share_are_left_out_and_all_are_in_a_table(tmp_path: Path, share: float) -> None:
+    good = files([f"{'ab'[i % 2]}/{i:03d}.png" for i in range(40)])
+    bad = {f"a/x{i:02d}.png": b"junk" for i in range(10)}
+    expected = write(open_images(as_folder(tmp_path / "good", good), SIZE, 0, 0), tmp_path / "expected")
+    source = open_images(as_folder(tmp_path / "mixed", good | bad), SIZE, 0, 0)
+    table = tmp_path / "damaged.csv"
+    allowed = Allowed(share, table)
+    if share < 0.2:
+        with pytest.raises(DataError, match="10 of 50"):
+            write_source(source, tmp_path / "out", 8, measure, allowed=allowed)
+    else:
+        written = write_source(source, tmp_path / "out", 8, measure, allowed=allowed)
+        assert written == replace(expected, damaged=10)
+        for shard in (tmp_path / "expected").rglob("*.npy"):
+            assert shard.read_bytes() == (tmp_path / "out" / shard.relative_to(tmp_path / "expected")).read_bytes()
+    with table.open(newline="", encoding="utf-8") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == sorted(bad)
+
+
+def test_a_class_that_loses_all_its_training_images_stops(tmp_path: Path) -> None:
+    source = open_images(as_folder(tmp_path / "a", files(["a/1.png", "a/2.png"]) | {"b/3.png": b"junk"}), SIZE, 0, 0)
+    with pytest.raises(DataError, match="class b: none of its training images"):
+        write_source(source, tmp_path / "out", 8, measure, allowed=Allowed(1.0))
 
 
 def test_damaged_zip_entry_is_named(tmp_path: Path) -> None:

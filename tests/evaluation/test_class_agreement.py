@@ -96,5 +96,17 @@ def test_what_no_classifier_can_be_made_of_is_refused() -> None:
     with pytest.raises(NonFiniteError, match="covariance of features"):
         statistics(np.full((4, 3), np.nan), np.arange(4)).fit()
     labels = np.arange(8) % CLASSES
-    with pytest.raises(ValueError, match="0 images: class agreement needs at least 1"):
+    with pytest.raises(ValueError, match="0 images without a label"):
         agreement(statistics(draw(np.random.default_rng(0), labels), labels).fit(), np.zeros((0, WIDTH)), labels[:0])
+
+
+def test_images_without_a_label_teach_nothing_and_count_nothing() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % CLASSES
+    features = draw(rng, labels)
+    hidden = np.where(np.arange(40) < 10, -1, labels)
+    classifier = statistics(features[10:], labels[10:]).fit()
+    assert agreement(statistics(features, hidden).fit(), features, labels) == agreement(classifier, features, labels)
+    assert agreement(classifier, features, hidden) == agreement(classifier, features[10:], labels[10:])
+    with pytest.raises(ValueError, match="40 images without a label"):
+        agreement(classifier, features, np.full(40, -1))

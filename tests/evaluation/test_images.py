@@ -87,9 +87,11 @@ def test_an_image_of_another_size_is_refused_with_its_name_and_both_sizes(tmp_pa
 
 def test_paths_without_images_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path / "none") == f"{tmp_path / 'none'}: no such file or folder"
-    assert refused(tmp_path).endswith("no image in it (.jpg, .jpeg, .png, .webp)")
+    assert refused(tmp_path).endswith("no image in it")
     (tmp_path / "text").write_text("text")
-    assert refused(tmp_path / "text") == f"{tmp_path / 'text'}: must be an npz of samples, or a folder or zip of images"
+    message = refused(tmp_path / "text")
+    assert message.startswith(f"{tmp_path / 'text'}: neither a folder nor a readable zip")
+    assert message.endswith("must be an npz of samples, or a folder or zip of images")
     assert not is_npz(tmp_path / "text")
     as_prepared(tmp_path / "half")
     (tmp_path / "half" / "labels-00000.npy").unlink()

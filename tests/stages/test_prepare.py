@@ -82,7 +82,7 @@ def test_outputs_agree_with_each_other(tmp_path: Path) -> None:
 def test_two_runs_leave_the_same_bytes(tmp_path: Path) -> None:
     first, second = (run(tmp_path / name)[0] for name in ("a", "b"))
     files = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
-    assert len(files) == 10
+    assert len(files) == 11
     assert files == sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file())
     for name in files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
@@ -98,8 +98,34 @@ def test_a_folder_of_images_without_labels(tmp_path: Path) -> None:
     assert (out / "grain_maps.png").is_file()
 
 
+def test_what_a_source_holds_is_in_the_log_and_in_data_json_before_an_image_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "photos"
+    for half, count in (("train", 12), ("val", 3)):
+        photo_folder(source / half, count)
+    (source / "notes.txt").write_text("text")
+
+    def look(*_: object, **__: object) -> None:
+        raise DataError(json.dumps([capsys.readouterr().out, (tmp_path / "outputs/prepare/data.json").read_text()]))
+
+    monkeypatch.setattr(prepare, "write_source", look)
+    with pytest.raises(DataError) as error:
+        run(tmp_path / "outputs", source=str(source))
+    log, description = json.loads(str(error.value))
+    assert log.splitlines()[0] == "prepare: train: 12 images of 3 classes (a, b, c), train/a/0.png ... train/c/8.png"
+    about = json.loads(description)
+    assert (about["train"], about["classes"], about["train_names"]) == (
+        12,
+        ["a", "b", "c"],
+        ["train/a/0.png", "train/c/8.png"],
+    )
+    assert (about["left_out"], about["fingerprint"]) == ({"no images": 1}, "")
+    assert not (tmp_path / "outputs/prepare/data.json").exists()
+
+
 def test_a_relative_source_starts_at_the_repositorys_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photo_folder(tmp_path / "photos", 3)
+    photo_folder(tmp_path / "photos", 12)
     copy = tmp_path / "copy"
     copy.mkdir()
     monkeypatch.setitem(os.environ, "DVC_ROOT", str(tmp_path))
@@ -107,12 +133,37 @@ def test_a_relative_source_starts_at_the_repositorys_root(tmp_path: Path, monkey
     assert run(tmp_path / "outputs", source="photos")[1]["classes"] == 3
 
 
-def test_a_damaged_image_leaves_no_output(tmp_path: Path) -> None:
+def test_a_damaged_image_leaves_nothing_but_the_table_of_damaged_ones(tmp_path: Path) -> None:
     source = photo_folder(tmp_path / "photos", 20)
     (source / "a" / "zz.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     with pytest.raises(DataError, match=r"a/zz\.jpg"):
         run(tmp_path / "outputs", source=str(source))
-    assert list((tmp_path / "outputs" / "prepare").iterdir()) == []
+    (left,) = (tmp_path / "outputs" / "prepare").iterdir()
+    assert left.name == "damaged.csv"
+    assert "a/zz.jpg" in left.read_text()
+
+
+def test_damaged_images_are_left_out_of_shards_and_counts_where_that_is_asked_for(tmp_path: Path) -> None:
+    source = photo_folder(tmp_path / "photos", 20)
+    (source / "a" / "zz.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    asked = {"damaged": "skip", "damaged_share": 0.05, "validation": 0.2}
+    out, numbers, _ = run(tmp_path / "outputs", source=str(source), **asked)
+    description = json.loads((out / "data.json").read_text())
+    assert description["train"] + description["validation"] == 20
+    assert (description["damaged"], description["left_out"]) == (1, {})
+    assert numbers["train_images"] == len(Shards(out / "train", "images")) == description["train"]
+
+
+def test_validation_images_without_a_label_are_shown_without_a_caption(tmp_path: Path) -> None:
+    photo_folder(tmp_path / "photos" / "train", 6)
+    photo_folder(tmp_path / "flat", 3)
+    (tmp_path / "photos" / "val").mkdir()
+    for path in (tmp_path / "flat").rglob("*.png"):
+        path.rename(tmp_path / "photos" / "val" / path.name)
+    out, numbers, _ = run(tmp_path / "outputs", source=str(tmp_path / "photos"))
+    assert (numbers["train_images"], numbers["validation_images"], numbers["classes"]) == (6, 3, 3)
+    assert Shards(out / "validation", "labels").take(np.arange(3)).tolist() == [-1] * 3
+    assert (out / "grain_maps.png").is_file()
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(1, 1), (3, 3), (8, 8), (100, 8)])
