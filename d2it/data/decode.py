@@ -7,6 +7,7 @@ without its profile, and colour profiles are ignored; of an animation the first 
 import io
 
 import numpy as np
+import simplejpeg  # type: ignore[import-untyped]
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from d2it.data.imageset import Square
@@ -27,16 +28,23 @@ def decode(file: bytes, size: int) -> Square:
     """Content of an image file -> its centre square, uint8 (size, size, 3).
 
     Raises:
-        ValueError: not an image of a known format, damaged, cut short, or absurdly large.
+        ValueError: not an image of a known format, damaged, cut short, or absurdly large. A JPEG is damaged where its
+            decoder warns that the data are not as they should be.
     """
     try:
         with Image.open(io.BytesIO(file), formats=FORMATS) as image:
-            rgb = _upright(_rgb(image), _orientation(image))
+            plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+            rgb = _upright(_jpeg(file) if plain_jpeg else _rgb(image), _orientation(image))
     except UnidentifiedImageError:
         raise ValueError(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
     return Square(np.asarray(_centre_square(rgb, size)), min(rgb.size) < size)
+
+
+def _jpeg(file: bytes) -> Image.Image:
+    """The same pixels as Pillow's, by the same libjpeg-turbo, but where that warns of damaged data Pillow is silent."""
+    return Image.fromarray(simplejpeg.decode_jpeg(file, "RGB", strict=True))
 
 
 def _orientation(image: Image.Image) -> int:

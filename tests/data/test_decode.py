@@ -145,3 +145,38 @@ def test_unusable_file_is_an_error_of_one_line(file: bytes) -> None:
     with pytest.raises(ValueError, match=r"\S") as caught:
         decode(file, 64)
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), height=st.integers(1, 70), width=st.integers(1, 70), quality=st.integers(1, 100),
+    subsampling=st.integers(0, 2), progressive=st.booleans(), grey=st.booleans(), restart=st.integers(0, 1),
+)  # fmt: skip
+def test_a_jpegs_pixels_are_pillows(
+    seed: int, height: int, width: int, quality: int, subsampling: int, progressive: bool, grey: bool, restart: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(0, 256, (height, width, 3)).astype(np.uint8)).convert("L" if grey else "RGB")
+    options = {} if grey else {"subsampling": subsampling}
+    file = encoded(image, "JPEG", quality=quality, progressive=progressive, restart_marker_rows=restart, **options)
+    size = min(height, width)
+    with Image.open(io.BytesIO(file)) as opened:
+        left, top = (width - size) // 2, (height - size) // 2
+        expected = np.asarray(opened.convert("RGB"))[top : top + size, left : left + size]
+    np.testing.assert_array_equal(decode(file, size).pixels, expected)
+
+
+@pytest.mark.parametrize("damage", ["zeros", "end"])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_jpeg_damaged_in_the_middle_is_refused_where_pillow_shows_garbage(damage: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    file = bytearray(encoded(Image.fromarray(rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)), "JPEG", quality=90))
+    start = int(rng.integers(1000, len(file) - 700))
+    if damage == "zeros":
+        file[start : start + 512] = bytes(512)
+    else:
+        file[start:] = b"\xff\xd9"  # the marker of the end, too early
+    with Image.open(io.BytesIO(file)) as opened:
+        opened.load()
+    with pytest.raises(ValueError, match="JPEG"):
+        decode(bytes(file), 32)
