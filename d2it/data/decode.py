@@ -13,7 +13,8 @@ from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 from d2it.data.imageset import Square
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # by content: suffixes lie
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26  # of an image that is resized; Pillow refuses files of twice as many
+MAX_PIXELS = 1 << 27  # of an image; decoding so many takes 1 GB of memory, with transparency 1.6 GB
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # of which Pillow warns
 # Pillow refuses a PNG for a long text or colour profile, whose pixels are good.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 1 << 28
 
@@ -33,6 +34,10 @@ def decode(file: bytes, size: int) -> Square:
     """
     try:
         with Image.open(io.BytesIO(file), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels: must be at most {MAX_PIXELS / 1e6:.0f} million"
+                )
             plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
             rgb = _upright(_jpeg(file) if plain_jpeg else _rgb(image), _orientation(image))
     except UnidentifiedImageError:
@@ -66,9 +71,11 @@ def _rgb(image: Image.Image) -> Image.Image:
         grey = np.where(grey == image.info.get("transparency"), 65535, grey)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        return white.convert("RGB")
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _centre_square(image: Image.Image, size: int) -> Image.Image:

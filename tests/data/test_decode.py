@@ -1,6 +1,9 @@
 """Any image file becomes the square of RGB pixels that a person sees."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from d2it.data.decode import decode
+from d2it.data.decode import MAX_PIXELS, decode
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -180,3 +183,28 @@ def test_a_jpeg_damaged_in_the_middle_is_refused_where_pillow_shows_garbage(dama
         opened.load()
     with pytest.raises(ValueError, match="JPEG"):
         decode(bytes(file), 32)
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    file = encoded(Image.new("1", (13_000, 13_000)))
+    with pytest.raises(ValueError, match="13000 x 13000 pixels: must be at most 134 million"):
+        decode(file, 16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "mode", "gigabytes"), [("JPEG", "RGB", 1.0), ("PNG", "RGB", 1.0), ("PNG", "RGBA", 1.6)]
+)
+def test_the_largest_image_takes_the_memory_that_is_stated(
+    tmp_path: Path, kind: str, mode: str, gigabytes: float
+) -> None:
+    side = int(MAX_PIXELS**0.5)
+    Image.new(mode, (side, side)).save(tmp_path / "file", kind)
+    code = (
+        "import resource, sys, pathlib; from d2it.data.decode import MAX_PIXELS, decode; file = pathlib.Path(sys.argv[1]).read_bytes(); "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; decode(file, 64); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "file")]
+    kilobytes = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    assert kilobytes / 1e6 < 1.05 * gigabytes
