@@ -1,5 +1,6 @@
 """Stage train_dvae: train the Dynamic VAE, measure its latent scale and its reconstructions."""
 
+import logging
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,7 @@ from d2it.dvae.measure import latent_scale, reconstruction_psnr
 from d2it.dvae.model import DynamicVAE, about, save_dvae
 from d2it.dvae.perceptual import open_perceptual
 from d2it.grain.codes import codes_once
-from d2it.grain.thresholds import entropy_thresholds, grain_maps
+from d2it.grain.thresholds import entropy_thresholds, grain_maps, reached_shares
 from d2it.params.architecture import dvae_arguments
 from d2it.saved import describe
 from d2it.seeds import stream_seed, training_seeds
@@ -27,6 +28,9 @@ from d2it.training.loop import MicroBatch, TrainingRun, Update, micro_batches, t
 from stages.stage import Stage
 
 SHOWN = 8
+UNREACHED = 0.02  # difference of a share of regions from what was asked for that is worth a line
+
+log = logging.getLogger(__name__)
 
 
 def main(stage: Stage) -> dict[str, float]:
@@ -67,6 +71,15 @@ def _initial_model(stage: Stage) -> DynamicVAE:
     model = DynamicVAE(**dvae_arguments(p))
     quantiles = np.load(prepare / "entropy_quantiles.npy", allow_pickle=False)
     model.thresholds = entropy_thresholds(quantiles, p.grain.shares)
+    reached = reached_shares(quantiles, model.thresholds)
+    if stage.main_rank and not np.allclose(reached, p.grain.shares, atol=UNREACHED):
+        shares = ", ".join(f"{share:.2f}" for share in reached)
+        log.warning(
+            "grain.fine_ratio = %s: shares from coarse to fine are %s, for many regions have the same entropy "
+            "(flat ones, most likely)",
+            p.grain.fine_ratio,
+            shares,
+        )
     model.data = read_description(prepare).fingerprint
     return model.to(stage.device).to(memory_format=torch.channels_last)
 

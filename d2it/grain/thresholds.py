@@ -36,6 +36,12 @@ def entropy_thresholds(quantiles: NDArray[np.float64], shares: Sequence[float]) 
     return thresholds
 
 
+def reached_shares(quantiles: NDArray[np.float64], thresholds: Sequence[float]) -> list[float]:
+    """Share of training regions that gets each grain; others than were asked for where many entropies are equal."""
+    counts = np.bincount(grain_maps(quantiles, thresholds), minlength=len(thresholds) + 1)
+    return [float(count) / len(quantiles) for count in counts]
+
+
 def grain_maps(entropy: NDArray[np.floating], thresholds: Sequence[float]) -> NDArray[np.uint8]:
     """Grain of each region, 0 = coarsest to k - 1 = finest: entropies of any shape, in nats -> uint8 of that shape."""
     return np.searchsorted(np.asarray(thresholds, np.float64), entropy, side="left").astype(np.uint8)

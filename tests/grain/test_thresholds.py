@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_counts, grain_maps
+from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_counts, grain_maps, reached_shares
 
 
 @settings(max_examples=30, deadline=None)
@@ -40,3 +40,15 @@ def test_the_threshold_belongs_to_the_data_set_so_an_image_may_be_all_of_one_gra
 def test_one_grain_needs_no_threshold() -> None:
     assert entropy_thresholds(np.linspace(0, 1, 11), [1.0]) == []
     assert (grain_maps(np.array([0.1, 5.0]), []) == 0).all()
+
+
+def test_shares_that_equal_entropies_make_unreachable_are_those_that_are_reached() -> None:
+    """Three of four regions are flat: 0.5 was asked for, 0.25 is fine."""
+    entropy = np.concatenate([np.full(7500, 1.5), np.linspace(2, 3, 2500)]).astype(np.float32)
+    quantiles = entropy_quantiles(entropy)
+    thresholds = entropy_thresholds(quantiles, [0.5, 0.5])
+    assert reached_shares(quantiles, thresholds) == pytest.approx([0.75, 0.25], abs=0.001)
+    assert np.mean(grain_maps(entropy, thresholds)) == pytest.approx(0.25, abs=0.001)
+    reachable = entropy_thresholds(quantiles, [0.8, 0.2])
+    assert reached_shares(quantiles, reachable) == pytest.approx([0.8, 0.2], abs=0.001)
+    assert reached_shares(quantiles, []) == [1.0]
