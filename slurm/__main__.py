@@ -17,6 +17,7 @@ D2IT_CLUSTER chooses where: slurm (sbatch, resources from slurm/cluster.yaml), l
 inline (in this very process, for a debugger). Without it: slurm where one is configured, else local.
 D2IT_PROFILE chooses a profile of slurm/cluster.yaml. D2IT_RANKS: processes of a local job (default 1).
 
+  python -m slurm check              checks params, data, weights and disk before the first stage
   python -m slurm doctor             checks the cluster, and explains how to mend what fails
   python -m slurm clean              lists old logs, checkpoints and jobs with their sizes; --yes removes them
   python -m slurm dev up|down|status a private two-node SLURM on this machine
@@ -26,9 +27,13 @@ D2IT_PROFILE chooses a profile of slurm/cluster.yaml. D2IT_RANKS: processes of a
 def main() -> int:
     """Exit code: the job's; 2 for a mistake that one line explains; 128 + n after signal n."""
     parser = argparse.ArgumentParser("python -m slurm", None, _ABOUT, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", help="a stage of dvc.yaml, or doctor, clean, dev")
+    parser.add_argument("stage", help="a stage of dvc.yaml, or check, doctor, clean, dev, soak")
     try:
         match sys.argv[1:]:
+            case ["check", *rest]:
+                from slurm import check
+
+                return check.main(rest)
             case ["doctor", *rest]:
                 from slurm.doctor import command as doctor
 

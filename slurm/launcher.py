@@ -41,8 +41,12 @@ def launch(stage: str) -> int:
     """
     definition(stage)
     params, target, root = load_params(), find_target(), find_root()
-    resources = _resources(stage, params, target)
+    resources = resources_of(stage, params, target)
     ensure(stage, params)
+    if stage == "prepare":
+        from pipeline.ahead import check_data  # whose imports other stages need not wait for
+
+        check_data(params)
     entry = Entry(root, stage, stage_key(stage))
     if target == "inline":
         from stages.entry import run  # imports torch
@@ -91,8 +95,12 @@ def _shown_bytes(entry: Entry, existing: Job | None) -> int:
     return max(0, log.stat().st_size - TAIL_BYTES) if log and log.exists() else 0
 
 
-def _resources(stage: str, params: Params, target: Target) -> Resources:
-    """What the stage's job gets, checked as far as is possible before it is submitted."""
+def resources_of(stage: str, params: Params, target: Target) -> Resources:
+    """What the stage's job gets, checked as far as is possible before it is submitted.
+
+    Raises:
+        StageError: the cluster cannot give it, or the stage cannot use it.
+    """
     if target == "slurm":
         resources = load_resources(CLUSTER, definitions(), os.environ.get("D2IT_PROFILE"))[stage]
         origin = f"slurm/cluster.yaml: {stage}: nodes * tasks_per_node"

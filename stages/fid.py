@@ -26,7 +26,8 @@ from d2it.evaluation.features import open_extractor
 from d2it.evaluation.frechet import frechet_distance
 from d2it.evaluation.grain_maps import compare_maps, frequent_patterns, grain_maps_picture
 from d2it.evaluation.images import Images, PreparedImages, Subset, check_same_size, fair_sample
-from d2it.evaluation.measure import Measured, Measurement, Pass, Side, check_counts, compare, number_name
+from d2it.evaluation.measure import Measured, Measurement, Pass, Side, compare
+from d2it.evaluation.metrics import number_name
 from d2it.evaluation.precision_recall import nearest
 from d2it.evaluation.protocol import GRAIN_MAPS, LARGEST_PSNR, protocol
 from d2it.evaluation.reference import Identity, Reference, load_reference, save_reference
@@ -37,6 +38,7 @@ from d2it.grain.thresholds import grain_maps
 from d2it.params.sections import Params
 from d2it.progress import Progress
 from pipeline.errors import StageError
+from pipeline.image_counts import check_images, wanted_metrics
 from stages.lineage import check_inputs
 from stages.stage import Stage
 
@@ -151,26 +153,21 @@ def open_inputs(stage: Stage) -> Inputs:
     """
     fid, prepare = stage.params.fid, stage.outputs / "prepare"
     data = read_description(prepare)
-    for half, count in (("train", data.train), ("validation", data.validation)):
-        if not count:
-            raise StageError(f"{prepare / half}: no images: fid compares with {half} images; see data.validation")
     samples = Samples(stage.outputs / "sample" / "samples.npz", check=stage.main_rank)
+    check_images(
+        stage.params, train=data.train, validation=data.validation, classes=len(data.classes), samples=len(samples)
+    )  # fmt: skip
     train, validation = (PreparedImages(prepare / half) for half in ("train", "validation"))
     reference = train if fid.reference == "train" else validation
     kept = fair_sample(len(reference), fid.reference_images)
     taught = fair_sample(len(train), len(train) if fid.reference == "train" else fid.classifier_images)
-    metrics = ["fd", "kid", "precision", "recall"]
-    if fid.extractor == "inception":
-        metrics += ["sfd", "inception_score"]
-    if len(data.classes) > 1:
-        metrics.append("class_agreement")
+    metrics = wanted_metrics(fid, len(data.classes))
+    if "class_agreement" in metrics:
         if samples.labels is None:
             raise StageError(f"{samples.path}: no arr_1: class agreement needs the samples' labels")
         if train.labels is None or len(np.unique(train.labels[taught])) < 2:
             raise StageError(f"fid.classifier_images: {len(taught)} images of one class: must be of two or more")
     check_same_size([(str(samples.path), samples), (str(prepare / fid.reference), reference)])
-    check_counts(metrics, {"samples": len(samples), f"fid.reference = {fid.reference}": len(kept)}, fid.neighbours)
-    check_counts(["fd"], {"validation": len(validation)}, fid.neighbours)
     return Inputs(
         samples=samples, train=train, validation=validation, data=data, metrics=tuple(metrics), half=fid.reference,
         taught=taught, kept=kept,

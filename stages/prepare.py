@@ -11,8 +11,7 @@ from d2it import pictures
 from d2it.data.description import DataDescription, write_description
 from d2it.data.imageset import Source
 from d2it.data.shards import Shards
-from d2it.data.sources import open_crops, open_images, summary, without_labels
-from d2it.data.twemoji import open_twemoji
+from d2it.data.sources import open_source, summary
 from d2it.data.write import Allowed, Written, write_source
 from d2it.grain.entropy import region_entropy
 from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_maps
@@ -36,7 +35,7 @@ def main(stage: Stage) -> dict[str, float]:
         DataError: the images cannot be used; what was written is removed, but `damaged.csv`.
     """
     params, out = stage.params, stage.out
-    source = open_source(params)
+    source = open_source(params.data, find_root())
     total = len(source.train) + len(source.validation)
     for line in summary(source):
         print(f"prepare: {line}", flush=True)
@@ -93,22 +92,6 @@ def describe(source: Source, params: Params, written: Written | None = None) -> 
         unlabelled=int((validation.labels < 0).sum()), damaged=written.damaged if written else 0,
         left_out={reason: len(names) for reason, names in source.left_out.items()},
     )  # fmt: skip
-
-
-def open_source(params: Params) -> Source:
-    """The images that `data` names; a relative path starts at the repository's root, also in an experiment's copy."""
-    data = params.data
-    if data.source == "skimage":
-        source = open_crops(data.image_size, data.train_crops, data.validation_crops, data.seed)
-    elif data.source == "twemoji":
-        source = open_twemoji(data.image_size, data.validation, data.seed)
-    else:
-        path = find_root() / Path(data.source).expanduser()
-        source = open_images(
-            path, data.image_size, data.validation, data.seed,
-            splits=data.splits == "folders", labels=data.labels == "folder",
-        )  # fmt: skip
-    return source if data.labels == "folder" else without_labels(source)
 
 
 def grain_map_picture(folder: Path, classes: list[str], quantiles: NDArray[np.float64]) -> NDArray[np.uint8]:

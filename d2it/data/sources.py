@@ -10,10 +10,30 @@ from d2it.data.decode import decode
 from d2it.data.files import ImageFiles, open_files, printable
 from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError
 from d2it.data.layout import Half, read_layout
+from d2it.data.twemoji import open_twemoji
+from d2it.params.sections import DataParams
 
 SHOWN = 3  # names of files that are left out
 
 log = logging.getLogger(__name__)
+
+
+def open_source(data: DataParams, root: Path) -> Source:
+    """The images that `data` names; a relative path starts at `root`, the repository's.
+
+    Raises:
+        DataError: they cannot be used.
+    """
+    if data.source == "skimage":
+        source = open_crops(data.image_size, data.train_crops, data.validation_crops, data.seed)
+    elif data.source == "twemoji":
+        source = open_twemoji(data.image_size, data.validation, data.seed)
+    else:
+        source = open_images(
+            root / Path(data.source).expanduser(), data.image_size, data.validation, data.seed,
+            splits=data.splits == "folders", labels=data.labels == "folder",
+        )  # fmt: skip
+    return source if data.labels == "folder" else without_labels(source)
 
 
 def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) -> Source:

@@ -19,17 +19,8 @@ from d2it.evaluation.class_agreement import agreement
 from d2it.evaluation.extractor import Extractor
 from d2it.evaluation.features import open_extractor
 from d2it.evaluation.images import ImageFolder, Images, check_same_size, fair_sample, is_npz, open_images
-from d2it.evaluation.measure import (
-    INCEPTION_ALONE,
-    METRICS,
-    EvaluationError,
-    Measured,
-    Pass,
-    Side,
-    check_counts,
-    compare,
-    number_name,
-)
+from d2it.evaluation.measure import Measured, Pass, Side, compare
+from d2it.evaluation.metrics import INCEPTION_ALONE, METRICS, EvaluationError, check_counts, number_name
 from d2it.evaluation.reference import Published, open_published
 from d2it.evaluation.statistics import Wanted
 from d2it.files import write_text

@@ -10,26 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2it.data.arrays import Arrays
-from d2it.errors import UserError
 from d2it.evaluation.all_pairs import kid_and_precision_recall
 from d2it.evaluation.extractor import Extractor, Features
 from d2it.evaluation.frechet import Gaussian, frechet_distance, one_thread
 from d2it.evaluation.images import Images
-from d2it.evaluation.inception_score import SPLITS, Score
+from d2it.evaluation.inception_score import Score
 from d2it.evaluation.statistics import FeatureFile, ImageStatistics, Wanted
 from d2it.ranks.in_order import in_order
 from d2it.ranks.ranks import Ranks
 
 CHUNK = 2048  # images that one rank measures at a time; fixed, so that the number of ranks changes no digit
 BLOCK = 256  # images whose features are summed at once, about
-INCEPTION_ALONE = ("sfd", "inception_score")
-METRICS = ("fd", "sfd", "inception_score", "kid", "precision", "recall", "class_agreement")
 
 Batch = TypeVar("Batch")
-
-
-class EvaluationError(UserError):
-    """Sets of images that cannot be compared as asked; one line that says why."""
 
 
 class Measurement(NamedTuple):
@@ -180,7 +173,7 @@ def _joined(parts: list[Features]) -> Features:
 
 
 def compare(metrics: Collection[str], samples: Side, reference: Side, neighbours: int) -> dict[str, float]:
-    """The numbers of the chosen METRICS but class agreement, by names that leave the extractor out.
+    """The numbers of the chosen metrics but class agreement, by names that leave the extractor out.
 
     `neighbours`: k of precision and recall. `check_counts` has looked at the numbers of images before.
 
@@ -211,30 +204,3 @@ def compare(metrics: Collection[str], samples: Side, reference: Side, neighbours
         if shares is not None:
             numbers |= {name: value for name, value in shares._asdict().items() if name in metrics}
     return numbers
-
-
-def check_counts(metrics: Collection[str], counts: dict[str, int], neighbours: int) -> None:
-    """Whether there are enough images for the chosen METRICS; `counts` by side, samples first.
-
-    Raises:
-        EvaluationError: there are not.
-    """
-    least = {"fd": (2, "a Frechet distance"), "sfd": (2, "a Frechet distance"), "kid": (3, "KID")}
-    for side, count in counts.items():
-        for metric, (needed, name) in least.items():
-            if metric in metrics and count < needed:
-                raise EvaluationError(f"{side}: {count} images: {name} needs at least {needed}")
-        if {"precision", "recall"} & set(metrics) and count <= neighbours:
-            raise EvaluationError(f"neighbours = {neighbours}: must be below the {count} images of {side}")
-    side, count = next(iter(counts.items()))
-    if "inception_score" in metrics and count < SPLITS:
-        raise EvaluationError(f"{side}: {count} images: an Inception score needs at least {SPLITS}, its splits")
-
-
-def number_name(name: str, extractor: str) -> str:
-    """What a number is called: of Inception by the names of papers, of other extractors by theirs, and never FID."""
-    if extractor == "inception":
-        return {"fd": "fid", "sfd": "sfid", "rfd": "rfid"}.get(name, name)
-    if name == "kid_standard_error":
-        return f"kid_{extractor}_standard_error"
-    return f"{name}_{extractor}"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from d2it.evaluation.measure import number_name
+from d2it.evaluation.metrics import number_name
 from d2it.params.sections import Params, Section
 from d2it.weights import PERCEPTUAL
 

@@ -291,7 +291,7 @@ def test_images_that_cannot_be_compared_are_refused_before_any_work(
     message = refusal(outputs, monkeypatch, StageError, classifier_images=1)
     assert message == "fid.classifier_images: 1 images of one class: must be of two or more"
     write_samples(path, count=9)
-    assert "samples: 9 images: an Inception score needs" in refusal(outputs, monkeypatch, extractor="inception")
+    assert "sample.images: 9 images: an Inception score needs" in refusal(outputs, monkeypatch, extractor="inception")
     write_samples(path, size=16)
     prepared = outputs / "prepare" / "validation"
     assert refusal(outputs, monkeypatch) == f"{path}: 16 x 16 pixels; {prepared}: 32 x 32: must be equal"
@@ -319,7 +319,7 @@ def test_a_half_without_images_is_refused_with_the_param_that_makes_it(
 ) -> None:
     write_description(outputs / "prepare", replace(ABOUT, validation=0))
     message = refusal(outputs, monkeypatch, StageError)
-    assert message.endswith("no images: fid compares with validation images; see data.validation")
+    assert message.startswith("no validation images: fid compares with validation images")
 
 
 def test_features_that_are_not_finite_end_the_stage_and_leave_no_reference(

@@ -1,0 +1,68 @@
+"""What later stages would refuse, known before the first one starts: too few images, too little space on the disk."""
+
+import shutil
+from pathlib import Path
+
+from d2it.data.imageset import Source
+from d2it.data.sources import open_source
+from d2it.params.sections import Params
+from pipeline.errors import StageError
+from pipeline.image_counts import check_images
+from pipeline.root import find_root
+
+CODE_BYTES = 2  # of a number at rest: a latent's moments are float16
+
+
+def check_data(params: Params) -> Source:
+    """The images of data.source, of which there are enough, with room for what is made of them.
+
+    Raises:
+        UserError: there are not, or there is none.
+    """
+    root = find_root()
+    source = open_source(params.data, root)
+    train, validation = len(source.train), len(source.validation)
+    check_images(
+        params, train=train, validation=validation, classes=len(source.classes), samples=params.sample.images
+    )  # fmt: skip
+    check_disk(sum(output_bytes(params, train + validation, train).values()), root)
+    return source
+
+
+def output_bytes(params: Params, images: int, train: int) -> dict[str, int]:
+    """Bytes of the outputs that grow with the number of images, by stage; models and checkpoints are not among them."""
+    size, codes = params.data.image_size, (params.data.image_size // params.grain.factors[0]) ** 2
+    regions = (size // params.grain.region_size) ** 2
+    views = 2 if params.data.flip else 1
+    return {
+        "prepare": images * (3 * size**2 + 4 * regions + 8),
+        "encode_latents": views * train * (2 * params.dvae.latent_channels * codes * CODE_BYTES + regions + 8),
+        "sample": params.sample.images * 3 * size**2,
+    }
+
+
+def check_disk(needed: int, workspace: Path) -> None:
+    """Whether outputs of `needed` bytes fit on the disk, and into DVC's cache, where it copies.
+
+    Raises:
+        StageError: they do not.
+    """
+    cache = _copying_cache(workspace)
+    for folder in (workspace, cache) if cache else (workspace,):
+        shared = cache is not None and workspace.stat().st_dev == cache.stat().st_dev
+        total, free = needed * (1 + shared), shutil.disk_usage(folder).free
+        if total > free:
+            also = " with DVC's cache, which copies them" if shared else ""
+            raise StageError(f"{folder}: the outputs take {total / 1e9:.1f} GB{also}, free are {free / 1e9:.1f} GB")
+
+
+def _copying_cache(workspace: Path) -> Path | None:
+    """Folder of DVC's cache; None where outputs become links into it, which take no space of their own."""
+    from dvc.fs import LocalFileSystem  # slow
+    from dvc.repo import Repo
+    from dvc_objects.fs.generic import test_links
+
+    cache = Repo(str(workspace)).cache.local
+    Path(cache.path).mkdir(parents=True, exist_ok=True)
+    works = test_links(cache.cache_types, cache.fs, cache.path, LocalFileSystem(), str(workspace))
+    return Path(cache.path) if works[:1] == ["copy"] else None
