@@ -58,11 +58,15 @@ def check_disk(needed: int, workspace: Path) -> None:
 
 def _copying_cache(workspace: Path) -> Path | None:
     """Folder of DVC's cache; None where outputs become links into it, which take no space of their own."""
-    from dvc.fs import LocalFileSystem  # slow
+    from dvc.exceptions import NotDvcRepoError  # slow
+    from dvc.fs import LocalFileSystem
     from dvc.repo import Repo
     from dvc_objects.fs.generic import test_links
 
-    cache = Repo(str(workspace)).cache.local
+    try:
+        cache = Repo(str(workspace)).cache.local
+    except NotDvcRepoError:
+        return None
     Path(cache.path).mkdir(parents=True, exist_ok=True)
     works = test_links(cache.cache_types, cache.fs, cache.path, LocalFileSystem(), str(workspace))
     return Path(cache.path) if works[:1] == ["copy"] else None
