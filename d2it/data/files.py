@@ -1,12 +1,13 @@
-"""The image files of a folder or of a zip, by name; a zip is read in place."""
+"""The image files of a folder, a zip or a tar, by name; archives are read in place."""
 
 import os
-import threading
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from d2it.data.archives import Entries, tar_entries, zip_entries
 from d2it.data.imageset import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
@@ -18,29 +19,31 @@ HIDDEN, OTHER, REPLACED = "hidden", "no images", "replaced by a later entry of t
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """What a folder or zip holds."""
+    """What a folder or an archive holds."""
 
-    names: list[str]  # of images, sorted, relative to the folder or zip, with forward slashes
+    names: list[str]  # of images, sorted, relative to it, with forward slashes
     left_out: dict[str, list[str]]  # names of all else, by reason
     read: Callable[[str], bytes]  # content of a named file; safe to call from many threads
 
 
 def open_files(path: Path) -> ImageFiles:
-    """List the images below a folder, or in a zip: by suffix, and those without one by their first bytes.
+    """List the images below a folder, or in a zip or tar: by suffix, and those without one by their first bytes.
 
-    Links are followed. What a link leads to nowhere is listed, so that reading it fails and is reported.
+    Links are followed. What leads nowhere is listed, so that reading it fails and is reported. A tar in a tar is the
+    folder of its name, as in ImageNet's `ILSVRC2012_img_train.tar`.
 
     Raises:
-        DataError: neither a folder nor a zip, a folder in it that cannot be listed, or an image's name is not UTF-8.
+        DataError: no folder, zip or tar, a folder in it that cannot be listed, or an image's name is not UTF-8.
     """
     if path.is_dir():
         return _folder(path)
     if not path.exists():
-        raise DataError("no such folder or zip")
+        raise DataError("no such folder, zip or tar")
     try:
-        return _zip(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"neither a folder nor a readable zip ({error})") from None
+        entries = tar_entries(path) if tarfile.is_tarfile(path) else zip_entries(path)
+    except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+        raise DataError(f"neither a folder nor a readable zip or tar ({error})") from None
+    return _archive(entries)
 
 
 def printable(text: str) -> str:
@@ -113,40 +116,25 @@ def _folder(root: Path) -> ImageFiles:
     return _image_files(names, {OTHER: no_files} if no_files else {}, head, read)
 
 
+def _archive(entries: Entries) -> ImageFiles:
+    def read(name: str) -> bytes:
+        if entries.sizes[name] > MAX_FILE_BYTES:
+            raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        return entries.read(name, entries.sizes[name])
+
+    def head(name: str) -> bytes:
+        try:
+            return entries.read(name, HEAD_BYTES)
+        except Exception:  # encrypted or damaged
+            return b""
+
+    left_out = {REPLACED: entries.replaced} if entries.replaced else {}
+    return _image_files(list(entries.sizes), left_out, head, read)
+
+
 def _is(kind: Callable[[], bool]) -> bool:
     """Of an entry of a folder; False where a link leads to itself."""
     try:
         return kind()
     except OSError:
         return False
-
-
-def _zip(path: Path) -> ImageFiles:
-    archive = zipfile.ZipFile(path)
-    lock = threading.Lock()
-    entries: dict[str, zipfile.ZipInfo] = {}
-    replaced = []
-    for info in archive.infolist():
-        name = info.filename.replace("\\", "/").lstrip("/")  # as some archivers of Windows write it
-        if not name.endswith("/"):
-            replaced += [name] if name in entries else []
-            entries[name] = info
-
-    def read(name: str, size: int = -1) -> bytes:
-        if entries[name].file_size > MAX_FILE_BYTES:
-            raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
-        with lock:  # opening and closing change a shared count; reading in between has a lock of its own
-            file = archive.open(entries[name])
-        try:
-            return file.read(size)
-        finally:
-            with lock:
-                file.close()
-
-    def head(name: str) -> bytes:
-        try:
-            return read(name, HEAD_BYTES)
-        except Exception:  # encrypted or damaged
-            return b""
-
-    return _image_files(list(entries), {REPLACED: replaced} if replaced else {}, head, read)

@@ -1,4 +1,4 @@
-"""`data.source` -> training and validation images: crops of photos, or any folder or zip of images."""
+"""`data.source` -> training and validation images: crops of photos, or any folder, zip or tar of images."""
 
 import logging
 from pathlib import Path
@@ -53,10 +53,10 @@ def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) ->
 def open_images(
     path: Path, size: int, validation: float, seed: int, *, splits: bool = True, labels: bool = True
 ) -> Source:
-    """Images of a folder or zip, whose folders mean what layout.py says.
+    """Images of a folder, zip or tar, whose folders mean what layout.py says.
 
     Args:
-        path: of the folder or zip.
+        path: of the folder, zip or tar.
         size: height and width, pixels.
         validation: share held out where the folders are no split.
         seed: of what is held out.
@@ -64,7 +64,7 @@ def open_images(
         labels: whether folders are classes.
 
     Raises:
-        DataError: no folder or zip, no image in it to train on, or folders that cannot be understood.
+        DataError: no folder, zip or tar, no image in it to train on, or folders that cannot be understood.
     """
     try:
         files = open_files(path)

@@ -1,7 +1,7 @@
 """`python -m d2it.evaluation SAMPLES REFERENCE`: any images against any others, without the pipeline.
 
-Each side is an npz of images, a folder or zip of them, a folder of the stage `prepare`, or an npz of statistics, as the
-ADM evaluator's reference files are. Numbers and how they were made go to stdout as JSON, progress to stderr.
+Each side is an npz of images, a folder, zip or tar of them, a folder of the stage `prepare`, or an npz of statistics,
+as the ADM evaluator's reference files are. Numbers and how they were made go to stdout as JSON, progress to stderr.
 """
 
 import argparse
@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the JSON; 2 for what cannot be compared."""
     parser = argparse.ArgumentParser("python -m d2it.evaluation", description="Samples against a reference.")
     add = parser.add_argument
-    add("samples", type=Path, help="npz, folder or zip of images, or npz of statistics")
+    add("samples", type=Path, help="npz, folder, zip or tar of images, or npz of statistics")
     add("reference", type=Path, help="the same, of the images that samples should be like")
     add("--metrics", type=lambda text: text.split(","), help=f"of {','.join(METRICS)}; default: all that can be had")
     add("--extractor", choices=EXTRACTORS, default="inception", help="network (%(default)s)")

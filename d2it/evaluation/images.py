@@ -40,7 +40,7 @@ class Images(Protocol):
 
 
 def open_images(path: Path) -> Images:
-    """A samples.npz, a folder that the stage `prepare` wrote, or a folder or zip of images, whose folders are classes.
+    """A samples.npz, a folder that the stage `prepare` wrote, or a folder, zip or tar of images with classes as folders.
 
     Raises:
         DataError: it is none of them, is damaged, or holds no images.
@@ -158,7 +158,7 @@ def _list(path: Path) -> ImageFiles:
     try:
         return open_files(path)
     except DataError as error:
-        raise DataError(f"{path}: {error}; must be an npz of samples, or a folder or zip of images") from None
+        raise DataError(f"{path}: {error}; must be an npz of samples, or a folder, zip or tar of images") from None
 
 
 def fair_sample(count: int, most: int) -> NDArray[np.int64]:

@@ -34,7 +34,7 @@ class DataParams(Section):
     seed: Count = knob("of skimage's random crops, and of which images are held out")
     source: str = knob(
         "'twemoji' (1,898 pictures in nine classes) or 'skimage' (eight photos), which installed wheels carry, or a "
-        "folder or zip of images"
+        "folder, zip or tar of images"
     )
     splits: Literal["folders", "share"] = knob(
         "a training and a validation folder are the halves where there are both, or folders are never halves"

@@ -1,5 +1,6 @@
-"""Whatever lies in a folder or zip: an image is read, all else is left out with a name, and nothing hangs."""
+"""Whatever lies in a folder or an archive: an image is read, all else is left out with a name, and nothing hangs."""
 
+import gzip
 import io
 import os
 import socket
@@ -15,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from d2it.data.files import HIDDEN, OTHER, REPLACED, open_files
 from d2it.data.imageset import DataError, UnreadableError
 from d2it.data.sources import open_images
-from tests.data.test_sources import SIZE, as_folder, photo
+from tests.data.test_sources import SIZE, as_folder, as_tar, files, photo, write
 
 
 def encoded(format_: str, **options: object) -> bytes:
@@ -188,3 +189,26 @@ def test_pixels_of_the_same_picture_are_the_same_in_every_lossless_format(tmp_pa
     train = open_images(path, SIZE, 0, 0).train
     first = train.read(0).pixels
     assert all(np.array_equal(train.read(index).pixels, first) for index in (1, 2))
+
+
+def test_tars_in_a_tar_are_folders(tmp_path: Path) -> None:
+    """ImageNet's training set as downloaded."""
+    content = files(["n01/1.JPEG", "n01/2.JPEG", "n02/3.JPEG"])
+    inner = {}
+    for folder in ("n01", "n02"):
+        own = {name.partition("/")[2]: data for name, data in content.items() if name.startswith(folder)}
+        inner[f"{folder}.tar"] = as_tar(tmp_path / "inner", own).read_bytes()
+    listed = open_files(as_tar(tmp_path / "ILSVRC2012_img_train.tar", inner))
+    assert listed.names == list(content)
+    assert {name: listed.read(name) for name in content} == content
+
+
+def test_a_tar_that_is_compressed_or_cut_short_is_one_line(tmp_path: Path) -> None:
+    path = as_tar(tmp_path / "a.tar", files(["1.png", "2.png"]))
+    (tmp_path / "b.tar.gz").write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(DataError, match="neither a folder nor a readable zip or tar"):
+        open_images(tmp_path / "b.tar.gz", SIZE, 0, 0)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError) as error:
+        write(open_images(path, SIZE, 0, 0), tmp_path / "out")
+    assert "\n" not in str(error.value)

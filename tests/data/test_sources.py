@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,15 @@ def as_zip(path: Path, content: dict[str, bytes]) -> Path:
     return path
 
 
+def as_tar(path: Path, content: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in reversed(content.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
 LAYOUTS = [
     ["1.png", "2.png", "3.png"],
     ["cat/1.png", "dog/1.png", "dog/2.PNG"],
@@ -60,10 +70,11 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("names", LAYOUTS)
-def test_zip_equals_folder(tmp_path: Path, names: list[str]) -> None:
+@pytest.mark.parametrize("make", [as_zip, as_tar])
+def test_an_archive_equals_a_folder(tmp_path: Path, names: list[str], make) -> None:
     content = files(names)
     folder = open_images(as_folder(tmp_path / "a", content), SIZE, 0.3, 0)
-    archive = open_images(as_zip(tmp_path / "a.zip", content), SIZE, 0.3, 0)
+    archive = open_images(make(tmp_path / "archive", content), SIZE, 0.3, 0)
     assert folder.classes == archive.classes
     assert write(folder, tmp_path / "x") == write(archive, tmp_path / "y")
 
@@ -158,7 +169,7 @@ def one_line(error: pytest.ExceptionInfo[DataError]) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("make", [as_folder, as_zip])
+@pytest.mark.parametrize("make", [as_folder, as_zip, as_tar])
 def test_all_damaged_images_are_named_and_nothing_is_left(tmp_path: Path, make) -> None:
     content = files([f"a/{i:03d}.png" for i in range(53)])
     content |= {"a/030.png": content["a/030.png"][:80], "a/040.png": b"junk", "a/050.png": b""}
@@ -214,7 +225,7 @@ def test_damaged_zip_entry_is_named(tmp_path: Path) -> None:
         ({"1.png": b"x"}, 0.5, "none left to train on"),
     ],
 )
-@pytest.mark.parametrize("make", [as_folder, as_zip])
+@pytest.mark.parametrize("make", [as_folder, as_zip, as_tar])
 def test_source_without_training_images_is_refused(tmp_path: Path, make, content, share: float, what: str) -> None:
     (tmp_path / "a").mkdir()
     path = make(tmp_path / ("a" if make is as_folder else "a.zip"), content)

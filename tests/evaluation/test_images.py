@@ -91,7 +91,7 @@ def test_paths_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text")
     message = refused(tmp_path / "text")
     assert message.startswith(f"{tmp_path / 'text'}: neither a folder nor a readable zip")
-    assert message.endswith("must be an npz of samples, or a folder or zip of images")
+    assert message.endswith("must be an npz of samples, or a folder, zip or tar of images")
     assert not is_npz(tmp_path / "text")
     as_prepared(tmp_path / "half")
     (tmp_path / "half" / "labels-00000.npy").unlink()

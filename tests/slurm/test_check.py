@@ -44,7 +44,7 @@ def test_a_source_that_all_stages_can_use_is_described(
     [
         (["train/a/1.png", "other/b/2.png"], "looks like a split"),
         ([f"a/{i}.png" for i in range(9)], "2 images: KID needs at least 3"),
-        ([], "no such folder or zip"),
+        ([], "no such folder, zip or tar"),
     ],
 )
 def test_what_a_later_stage_would_refuse_is_one_line_and_exit_code_2(
