@@ -40,7 +40,7 @@ class Images(Protocol):
 
 
 def open_images(path: Path) -> Images:
-    """A samples.npz, a folder that the stage `prepare` wrote, or a folder, zip or tar of images with classes as folders.
+    """A samples.npz, a folder of the stage `prepare`, or a folder, zip or tar of images, whose folders are classes.
 
     Raises:
         DataError: it is none of them, is damaged, or holds no images.
