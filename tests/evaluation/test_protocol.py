@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from d2it.evaluation.measure import number_name
+from d2it.evaluation.metrics import number_name
 from d2it.evaluation.protocol import HOW, protocol
 from d2it.weights import PERCEPTUAL
 from tests.smallest import changed
