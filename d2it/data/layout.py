@@ -8,6 +8,7 @@
 4. Classes are those of the training images, sorted by name. A validation image of another class has no label.
 """
 
+import functools
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ def class_names(names: Collection[str]) -> list[str]:
     return [classes.get(name, ONE_CLASS) for name in names]
 
 
+@functools.cache  # a million names have few folders
 def split_word(folder: str) -> str | None:
     """What makes a folder a half: 'train2017' -> 'train', 'ILSVRC2012_img_val' -> 'val', 'test tube' -> None."""
     words = [word for word in re.findall("[a-z]+", folder.lower()) if word not in BESIDE]
@@ -168,7 +170,8 @@ def _class_of(parts: Parts, known: Collection[str] = ()) -> dict[str, str]:
 
 
 def _remarks(parts: Parts, split: _Split, classes: list[str]) -> Iterator[str]:
-    unknown = [name for name in split.validation if split.class_of.get(name) not in classes]
+    known = set(classes)
+    unknown = [name for name in split.validation if split.class_of.get(name) not in known]
     if unknown:
         yield f"{len(unknown)} validation images are of no class of the training images and have no label: {unknown[0]}"
     nested = [name for name, folder in split.class_of.items() if folder in parts[name][:-2]]

@@ -123,7 +123,8 @@ def _check_damaged(damaged: list[UnreadableError], total: int, allowed: Allowed)
     if len(damaged) > allowed.share * total:
         first = "; ".join(printable(str(error)) for error in damaged[:SHOWN])
         rest = f"; all of them: {allowed.table}" if allowed.table and len(damaged) > SHOWN else ""
-        raise DataError(f"{len(damaged)} of {total} images cannot be read: {first}{rest}")
+        remedy = "repair or remove them, or see data.damaged and data.damaged_share"
+        raise DataError(f"data.source: {len(damaged)} of {total} images cannot be read: {first}{rest}; {remedy}")
 
 
 def _written(chunks: Iterable[_Chunk], folder: Path, images: ImageSet, region_size: int) -> Iterator[_Chunk]:

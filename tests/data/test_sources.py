@@ -177,6 +177,7 @@ def test_all_damaged_images_are_named_and_nothing_is_left(tmp_path: Path, make) 
     with pytest.raises(DataError) as error:
         write(source, tmp_path / "out", 4)
     assert "3 of 53 images" in one_line(error)
+    assert "data.damaged" in str(error.value)
     assert all(name in str(error.value) for name in ("a/030.png", "a/040.png", "a/050.png"))
     assert list((tmp_path / "out").iterdir()) == []
 
