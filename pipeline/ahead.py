@@ -42,15 +42,16 @@ def output_bytes(params: Params, images: int, train: int) -> dict[str, int]:
 
 
 def check_disk(needed: int, workspace: Path) -> None:
-    """Whether outputs of `needed` bytes fit on the disk, and into DVC's cache, where it copies.
+    """Whether outputs of `needed` bytes fit on the disk in place of those that are there, and into DVC's cache.
 
     Raises:
         StageError: they do not.
     """
     cache = _copying_cache(workspace)
-    for folder in (workspace, cache) if cache else (workspace,):
-        shared = cache is not None and workspace.stat().st_dev == cache.stat().st_dev
-        total, free = needed * (1 + shared), shutil.disk_usage(folder).free
+    replaced = sum(path.stat().st_size for path in (workspace / "outputs").rglob("*") if path.is_file())
+    shared = cache is not None and workspace.stat().st_dev == cache.stat().st_dev
+    for folder in (workspace, cache) if cache and not shared else (workspace,):
+        total, free = needed * (1 + shared), shutil.disk_usage(folder).free + (replaced if folder == workspace else 0)
         if total > free:
             also = " with DVC's cache, which copies them" if shared else ""
             raise StageError(f"{folder}: the outputs take {total / 1e9:.1f} GB{also}, free are {free / 1e9:.1f} GB")

@@ -65,10 +65,15 @@ def test_bytes_of_outputs_are_those_of_the_demo() -> None:
     assert sizes["sample"] == 1008 * 64 * 64 * 3
 
 
-@pytest.mark.parametrize(("copies", "blocks", "fits"), [(True, 250, True), (True, 199, False), (False, 100, True)])
-def test_outputs_need_room_for_dvcs_copies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, copies: bool, blocks: int, fits: bool
+@pytest.mark.parametrize(
+    ("copies", "blocks", "old", "fits"),
+    [(True, 250, 0, True), (True, 199, 0, False), (False, 100, 0, True), (True, 150, 60, True), (True, 150, 40, False)],
+)
+def test_outputs_need_room_for_dvcs_copies_beside_what_they_replace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, copies: bool, blocks: int, old: int, fits: bool
 ) -> None:
+    (tmp_path / "outputs" / "prepare").mkdir(parents=True)
+    (tmp_path / "outputs" / "prepare" / "images-00000.npy").write_bytes(bytes(old * 4096))
     monkeypatch.setattr(ahead, "_copying_cache", lambda _: tmp_path if copies else None)
     free = os.statvfs_result([4096, 4096, 1000, blocks, blocks, 0, 0, 0, 0, 255])
     monkeypatch.setattr(os, "statvfs", lambda _: free)
