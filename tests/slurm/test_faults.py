@@ -114,7 +114,7 @@ def test_ranks_that_wait_for_one_that_hangs_show_their_stacks_and_the_job_goes_o
     output, code = end(dvc)
     assert code == 0, output
     assert "it hangs here" in output
-    assert "sum_gradients" in output
+    assert "ranks/ranks.py" in output  # whichever of a step's exchanges it was
     assert "start 2 of job" in output
     assert w.submissions() == 1
     assert w.weights() == undisturbed
