@@ -1,13 +1,15 @@
 """From a table to experiments: which params each has, and the name that it bears whoever asks for it.
 
-A name such as window-8-seed1-1a2b3c4d-5e6f ends in hashes of all params and of the pipeline's code. The same end means
-the same result, so a setting that two tables share is one experiment, and what exists is known from any commit.
+A name such as window-8-seed1-1a2b3c4d-5e6f ends in hashes of all params, and of the pipeline's code and the images. The
+same end means the same result, so a setting that two tables share is one experiment, and what exists is known from any
+commit.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,10 +18,11 @@ from typing import Any
 from ablations.tables import DEMO, Setting, Table, evaluated, labelled
 from d2it.nested import flatten
 from d2it.params.load import ParamsError, check_params, load_params
-from d2it.params.sections import Params
+from d2it.params.sections import DataParams, Params
 from pipeline.dag import definitions
 from pipeline.errors import StageError
 from pipeline.key import content_md5
+from pipeline.manifest import MissingError, read_manifest
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Experiment:
 
     @property
     def identity(self) -> str:
-        """The end of the name: params and code."""
+        """The end of the name: params, and code with images."""
         return identity_of(self.name)
 
     def overrides(self, workspace: Params) -> list[str]:
@@ -99,11 +102,11 @@ def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
     rows = []
     for setting in table.settings_of(preset):
         base = load_preset(root, preset or setting.preset or table.preset)
-        rows.append(_row(table, setting, base, seeds=count, code=code_hash(root)))
+        rows.append(_row(table, setting, base, seeds=count, root=root))
     return Plan(table, preset, count, tuple(rows))
 
 
-def _row(table: Table, setting: Setting, base: Params, *, seeds: int, code: str) -> TableRow:
+def _row(table: Table, setting: Setting, base: Params, *, seeds: int, root: Path) -> TableRow:
     try:
         params = _changed(base, setting)
     except ParamsError as error:
@@ -111,10 +114,10 @@ def _row(table: Table, setting: Setting, base: Params, *, seeds: int, code: str)
         return TableRow(setting, labelled(setting.label, flat(base)), (), why)
     label = labelled(setting.label, flat(params))
     name = f"{table.name}-{slug(label)}".replace("_", "-")
-    experiments = []
+    experiments, origin = [], origin_hash(root, params.data)
     for seed in range(seeds):
         seeded = params.model_copy(update={"seed": seed})
-        experiments.append(Experiment(f"{name}-seed{seed}-{params_hash(seeded)}-{code}", seed, seeded))
+        experiments.append(Experiment(f"{name}-seed{seed}-{params_hash(seeded)}-{origin}", seed, seeded))
     return TableRow(setting, label, tuple(experiments))
 
 
@@ -173,16 +176,21 @@ def params_hash(params: Params) -> str:
 
 
 @cache
-def code_hash(root: Path) -> str:
-    """4 hex digits of the code that dvc.yaml names: a result of other code bears another name."""
+def origin_hash(root: Path, data: DataParams) -> str:
+    """4 hex digits of the code that dvc.yaml names and of the images: a result of others bears another name.
+
+    Where the images are not at hand, of the code alone.
+    """
     stages = definitions(root / "dvc.yaml").values()
     paths = sorted({dep for stage in stages for dep in stage.deps if not dep.startswith("outputs/")})
     listed = [(path, content_md5(root / path)) for path in paths]
+    with suppress(MissingError):
+        listed.append((data.source, read_manifest(data, root).sha256))
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:4]
 
 
 def identity_of(name: str) -> str:
-    """The end of an experiment's name, '<params>-<code>'."""
+    """The end of an experiment's name, '<params>-<origin>'."""
     return "-".join(name.split("-")[-2:])
 
 

@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml: command, params, inputs and outputs of each."""
+"""The stages of dvc.yaml that run as jobs: command, params, inputs and outputs of each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ class Definition:
 
 
 def definitions(path: Path = Path("dvc.yaml")) -> dict[str, Definition]:
-    """All stages, in the order of the file.
+    """All stages that run as jobs, in the order of the file.
 
     Raises:
         StageError: the file is missing, is not YAML, or has a form that this project does not use.
     """
     content = read_yaml_file(path, StageError, "; run from the repository's root")
     try:
-        return {name: _definition(entry) for name, entry in content["stages"].items()}
+        return {name: _definition(entry) for name, entry in content["stages"].items() if not is_local(entry)}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StageError(f"{path}: stages need cmd, params, deps and outs as plain lists: {error!r}") from None
 
@@ -42,6 +42,11 @@ def definition(name: str, path: Path = Path("dvc.yaml")) -> Definition:
     if name not in known:
         raise StageError(f"unknown stage {name!r}; allowed: {', '.join(known)}")
     return known[name]
+
+
+def is_local(entry: dict[str, Any]) -> bool:
+    """Whether an entry of dvc.yaml is no job but a moment's work, which DVC does each time."""
+    return bool(entry.get("always_changed"))
 
 
 def _definition(entry: dict[str, Any]) -> Definition:

@@ -5,7 +5,7 @@ Scratch folders, jobs and MLflow runs are named by it, so that no experiment tak
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from d2it.params.load import load_params
 from d2it.yaml import read_yaml
 from pipeline.dag import definition
 from pipeline.errors import StageError
-from pipeline.root import find_root
 
 
 def stage_key(name: str) -> str:
@@ -34,7 +33,6 @@ def stage_key(name: str) -> str:
         "cmd": stage.cmd,
         "params": {key: _value(values, key, name) for key in stage.params},
         "deps": {path: recorded.get(path) or _input_md5(path, name) for path in stage.deps},
-        "source": _source_stamp(stage.params, values["data"]["source"]),
     }
     return _hash(parts)
 
@@ -51,6 +49,8 @@ def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[st
     keys: dict[str, str] = {}
     outputs: dict[str, str] = {}  # md5 of those of stages that are up to date
     waiting = dict(lock.get("stages", {}))
+    for name in [name for name, entry in waiting.items() if "deps" not in entry]:  # the manifest, which is no job
+        outputs |= {out["path"]: out["md5"] for out in waiting.pop(name)["outs"]}
     while waiting:
         ready = [
             name
@@ -63,9 +63,7 @@ def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[st
             if params != entry.get("params", {}).get("params.yaml", {}):
                 continue
             deps = {dep["path"]: dep["md5"] for dep in entry["deps"]}
-            source = _source_stamp(params, values["data"]["source"])
-            parts = {"stage": name, "cmd": entry["cmd"], "params": params, "deps": deps, "source": source}
-            keys[name] = _hash(parts)
+            keys[name] = _hash({"stage": name, "cmd": entry["cmd"], "params": params, "deps": deps})
             outputs |= {out["path"]: out["md5"] for out in entry.get("outs", [])}
         if not ready:
             break
@@ -120,16 +118,3 @@ def _input_md5(path: str, name: str) -> str:
         return content_md5(Path(path))
     except FileNotFoundError:
         raise StageError(f"dvc.yaml: stages.{name}.deps: {path}: no such file or folder") from None
-
-
-def _source_stamp(params: Iterable[str], source: str) -> str | None:
-    """md5 of the names, sizes and times of the user's image files, for the stage that reads them; None if it has none.
-
-    Not of their contents: the launcher must not read a terabyte.
-    """
-    path = find_root() / Path(source).expanduser()
-    if not {"data", "data.source"} & set(params) or not path.exists():
-        return None
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stats = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
-    return str(_md5(json.dumps([(name, s.st_size, s.st_mtime_ns) for name, s in stats]).encode()).hexdigest())

@@ -96,7 +96,7 @@ def recorded(repository: Repository, stage: str) -> dict[str, Any]:
 
 
 def up_to_date(repository: Repository) -> bool:
-    return "Data and pipelines are up to date" in repository.dvc("status")
+    return repository.dvc("status").split() == ["manifest:", "always", "changed"]
 
 
 def samples(repository: Repository) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import grimp
 from ruamel.yaml import YAML
 
+from pipeline.dag import is_local
 from pipeline.packages import PACKAGES
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,8 @@ def with_code_deps(text: str) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(text)
     for name, stage in content["stages"].items():
+        if is_local(stage):
+            continue
         stage["deps"] = code_deps(name) + [dep for dep in stage.get("deps", []) if dep.startswith("outputs/")]
     written = io.StringIO()
     yaml.dump(content, written)

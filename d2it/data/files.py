@@ -1,14 +1,14 @@
 """The image files of a folder, a zip or a tar, by name; archives are read in place."""
 
-import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from d2it.data.archives import Entries, tar_entries, zip_entries
-from d2it.data.imageset import DataError
+from d2it.data.imageset import DataError, printable
+from d2it.data.walk import is_kind, walk
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
 MAX_FILE_BYTES = 1 << 29
@@ -46,9 +46,9 @@ def open_files(path: Path) -> ImageFiles:
     return _archive(entries)
 
 
-def printable(text: str) -> str:
-    """In one line, whatever characters file names hold."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder that it is in, is one of those that systems leave behind."""
+    return name.startswith(".") or "/." in name or "__MACOSX" in name.split("/")
 
 
 def _image_files(
@@ -70,33 +70,17 @@ def _image_files(
 
 def _why_left_out(name: str, head: Callable[[str], bytes]) -> str:
     """Why a file is no image; empty if it seems to be one."""
-    path = PurePosixPath(name)
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+    if is_hidden(name):
         return HIDDEN
-    if path.suffix:
-        return "" if path.suffix.lower() in SUFFIXES else OTHER
+    _, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    if dot:
+        return "" if f".{suffix.lower()}" in SUFFIXES else OTHER
     start = head(name)
     known = start.startswith(HEADS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP") or start[4:11] == b"ftypavi"
     return "" if known else OTHER
 
 
 def _folder(root: Path) -> ImageFiles:
-    def walk(folder: Path, above: frozenset[str]) -> Iterator[str]:
-        real = os.path.realpath(folder)
-        if real in above:  # a link to a folder that holds it
-            return
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if _is(entry.is_dir):
-                        yield from walk(folder / entry.name, above | {real})
-                    elif _is(entry.is_file) or (entry.is_symlink() and not Path(entry).exists()):
-                        yield (folder / entry.name).relative_to(root).as_posix()
-                    else:
-                        no_files.append((folder / entry.name).relative_to(root).as_posix())
-        except OSError as error:
-            raise DataError(f"{printable(str(folder))}: cannot be listed: {error.strerror}") from None
-
     def head(name: str) -> bytes:
         try:
             with (root / name).open("rb") as file:
@@ -111,8 +95,11 @@ def _folder(root: Path) -> ImageFiles:
             raise ValueError(f"larger than {MAX_FILE_BYTES >> 20} MiB")
         return content
 
+    names: list[str] = []
     no_files: list[str] = []  # pipes, sockets and devices, of which reading one could wait for ever
-    names = list(walk(root, frozenset()))
+    for name, entry in walk(root):
+        is_file = is_kind(entry.is_file) or (entry.is_symlink() and not Path(entry).exists())
+        (names if is_file else no_files).append(name)
     return _image_files(names, {OTHER: no_files} if no_files else {}, head, read)
 
 
@@ -130,11 +117,3 @@ def _archive(entries: Entries) -> ImageFiles:
 
     left_out = {REPLACED: entries.replaced} if entries.replaced else {}
     return _image_files(list(entries.sizes), left_out, head, read)
-
-
-def _is(kind: Callable[[], bool]) -> bool:
-    """Of an entry of a folder; False where a link leads to itself."""
-    try:
-        return kind()
-    except OSError:
-        return False

@@ -51,3 +51,8 @@ class Source:
     validation: ImageSet
     classes: list[str]  # name of each label; empty when there are no classes
     left_out: dict[str, list[str]] = field(default_factory=dict)  # names of files that are in neither half, by reason
+
+
+def printable(text: str) -> str:
+    """In one line, whatever characters file names hold."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -71,7 +71,7 @@ def read_layout(names: Collection[str], share: float, seed: int, *, splits: bool
     Raises:
         DataError: folders look like splits and cannot be taken for them, or hold copies of the same images.
     """
-    parts = {name: PurePosixPath(name).parts for name in sorted(names)}
+    parts = {name: _parts(name) for name in sorted(names)}
     depth = len(_holding(parts))
     below = {name: part[depth:] for name, part in parts.items()}
     folders = {part[0] for part in below.values() if len(part) > 1}
@@ -96,7 +96,7 @@ def read_layout(names: Collection[str], share: float, seed: int, *, splits: bool
 
 def class_names(names: Collection[str]) -> list[str]:
     """Class of each image of a set without halves, in the order of `names`, by rule 3; nothing is left out."""
-    classes = _class_of({name: PurePosixPath(name).parts for name in names})
+    classes = _class_of({name: _parts(name) for name in names})
     return [classes.get(name, ONE_CLASS) for name in names]
 
 
@@ -105,6 +105,11 @@ def split_word(folder: str) -> str | None:
     """What makes a folder a half: 'train2017' -> 'train', 'ILSVRC2012_img_val' -> 'val', 'test tube' -> None."""
     words = [word for word in re.findall("[a-z]+", folder.lower()) if word not in BESIDE]
     return words[0] if len(words) == 1 and words[0] in TRAINING + HELD_OUT else None
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Folders and file; of a million names, of which few are written in an archive's odd way."""
+    return PurePosixPath(name).parts if "//" in name or "/./" in name else tuple(name.split("/"))
 
 
 def _holding(parts: Parts) -> list[str]:

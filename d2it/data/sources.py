@@ -7,8 +7,8 @@ import numpy as np
 
 from d2it.data.crops import CLASSES, halves, random_crops, read_photos
 from d2it.data.decode import decode
-from d2it.data.files import ImageFiles, open_files, printable
-from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError
+from d2it.data.files import ImageFiles, open_files
+from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError, printable
 from d2it.data.layout import Half, read_layout
 from d2it.data.twemoji import open_twemoji
 from d2it.params.sections import DataParams

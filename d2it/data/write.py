@@ -15,8 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from d2it.data.files import printable
-from d2it.data.imageset import DataError, ImageSet, Source, UnreadableError
+from d2it.data.imageset import DataError, ImageSet, Source, UnreadableError, printable
 from d2it.data.shards import ShardWriter
 
 CHUNK = 16  # images that a thread decodes and measures at a time; fixed, so that thread counts change no byte

@@ -40,6 +40,9 @@ class DataParams(Section):
         "a training and a validation folder are the halves where there are both, or folders are never halves"
     )
     labels: Literal["folder", "none"] = knob("class = the first folder below those that hold all, or no classes")
+    manifest: Literal["times", "contents"] = knob(
+        "an image file has changed if its size or time of change has, or if its content has, which is read once"
+    )
     damaged: Literal["stop", "skip"] = knob("an image that cannot be read ends prepare, or is left out")
     damaged_share: Share = knob("share of images, at most, that 'skip' leaves out; with more of them prepare ends")
     image_size: PositiveInt = knob("height and width of a training image, pixels")

@@ -122,8 +122,8 @@ def test_a_folder_that_cannot_be_listed_stops_with_its_name(tmp_path: Path, monk
     path = as_folder(tmp_path / "a", {"b/1.png": photo(0), "c/2.png": photo(1)})
     scandir = os.scandir
 
-    def refuse(folder: Path) -> object:  # what root, as whom tests may run, never sees
-        if folder.name == "c":
+    def refuse(folder: str) -> object:  # what root, as whom tests may run, never sees
+        if Path(folder).name == "c":
             raise PermissionError(13, "Permission denied", str(folder))
         return scandir(folder)
 

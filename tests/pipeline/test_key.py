@@ -136,19 +136,6 @@ def test_a_dep_that_is_no_output_is_read_whatever_dvc_lock_says_of_it(workspace:
     assert stage_key("prepare") == read
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_the_users_images_are_part_of_the_key_of_the_stage_that_reads_them(workspace: Path, kind: str) -> None:
-    source = workspace.parent / "images"
-    image = source / "cat" / "1.png" if kind == "folder" else source
-    set_param(workspace, "data", "source", str(source))
-    absent = stage_key("prepare"), stage_key("fid")
-    write(image.parent, {image.name: b"one"})
-    one = stage_key("prepare")
-    image.write_bytes(b"two")
-    assert len({absent[0], one, stage_key("prepare")}) == 3
-    assert stage_key("fid") == absent[1]
-
-
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [("one.py]", "gone.py]", "gone.py: no such file"), ("[fid]", "[fid.x]", "'fid.x' is no key of params.yaml")],
