@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,3 +59,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UnreadableFileError(f"{path}: holds {type(content).__name__}: must be a JSON object")
     return content
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A hard link to what a file is in the end; a copy where the file system has no links."""
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def link_files(files: Iterable[Path], folder: Path) -> None:
+    """Link or copy files into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        link_or_copy(file, folder / file.name)

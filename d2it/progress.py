@@ -39,7 +39,7 @@ class Progress:
     """Shows the progress of a loop; use as a context manager and call `update` after each step."""
 
     def __init__(self, total: int, label: str, unit: str = "img", start: int = 0) -> None:
-        """`total`, `start`: counts of `unit`, total 0 where it is not known; `label`: what is done, one or two words."""
+        """`total`, `start`: counts of `unit`, total 0 where it is not known; `label`: one or two words."""
         self.state = State(label=label, unit=unit, total=total, start=start, done=start)
         self._bar: tqdm[NoReturn] | None = None
         self._file: Path | None = None

@@ -16,7 +16,6 @@ from d2it.yaml import read_yaml_file
 from pipeline.errors import StageError
 
 WORK_SECONDS = 60  # that a time limit must leave before the signal: a job that only starts and saves burns its requeues
-ONE_RANK = ("prepare",)  # stages that cannot share their work
 _LAUNCHERS = ("array", "chdir", "error", "export", "job_name", "no_requeue", "open_mode", "output", "requeue", "signal")
 _OWN_KEY = {"ntasks_per_node": "tasks_per_node", "mem": "mem_gb"} | {
     name: name for name in ("partition", "nodes", "cpus_per_task", "time", "account", "qos", "constraint")
@@ -158,8 +157,6 @@ def _resolve(file: _File, profile: str, stages: Collection[str]) -> tuple[dict[s
         except ValidationError as error:
             wrong += _lines(error, parts)
             continue
-        if name in ONE_RANK and (ranks := resources[name].world_size) > 1:
-            wrong.append(f"stages.{name}: nodes * tasks_per_node = {ranks}: must be 1 for this stage")
     return resources, wrong
 
 

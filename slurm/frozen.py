@@ -1,10 +1,10 @@
 """A job's own workspace: a copy of code, params and inputs, so that editing files changes no waiting job."""
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
 
+from d2it.files import link_or_copy
 from pipeline.dag import Definition
 from pipeline.packages import IN_A_JOB
 
@@ -44,13 +44,6 @@ def _link(source: Path, target: Path) -> None:
     """Hard links to a file or to all files of a folder; copies where the file system has no links."""
     if not source.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link_file(source, target)
+        link_or_copy(source, target)
         return
-    shutil.copytree(source, target, copy_function=_link_file)
-
-
-def _link_file(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(os.path.realpath(source), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    shutil.copytree(source, target, copy_function=link_or_copy)

@@ -16,7 +16,7 @@ from pipeline.key import stage_key
 from pipeline.root import find_root
 from slurm import local, sbatch
 from slurm.capabilities import refuse_impossible
-from slurm.cluster import ONE_RANK, Resources, load_resources
+from slurm.cluster import Resources, load_resources
 from slurm.frozen import deliver_outputs, freeze
 from slurm.interrupt import AbandonedError, Interrupt
 from slurm.job import Job
@@ -105,7 +105,7 @@ def resources_of(stage: str, params: Params, target: Target) -> Resources:
         resources = load_resources(CLUSTER, definitions(), os.environ.get("D2IT_PROFILE"))[stage]
         origin = f"slurm/cluster.yaml: {stage}: nodes * tasks_per_node"
     else:
-        resources = Resources(tasks_per_node=1 if stage in ONE_RANK else local.ranks_requested())
+        resources = Resources(tasks_per_node=local.ranks_requested())
         origin = "D2IT_RANKS"
     section = {
         "train_dvae": params.dvae,

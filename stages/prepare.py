@@ -1,6 +1,7 @@
 """prepare: images in, shards out; with the entropy of each region, its quantiles, and grain maps to look at."""
 
 import logging
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from d2it import pictures
 from d2it.data.description import DataDescription, write_description
-from d2it.data.imageset import Source
+from d2it.data.imageset import DataError, Source
 from d2it.data.shards import Shards
 from d2it.data.sources import open_source, summary
-from d2it.data.write import Allowed, Written, write_source
+from d2it.data.write import HALVES, Allowed, Written, check_space, gather, shards_of, write_shards
+from d2it.files import link_files
 from d2it.grain.entropy import region_entropy
 from d2it.grain.thresholds import entropy_quantiles, entropy_thresholds, grain_maps
 from d2it.params.sections import Params
@@ -37,20 +39,22 @@ def main(stage: Stage) -> dict[str, float]:
     params, out = stage.params, stage.out
     source = open_source(params.data, find_root())
     total = len(source.train) + len(source.validation)
-    for line in summary(source):
-        print(f"prepare: {line}", flush=True)
-    write_description(out, describe(source, params))
+    if stage.main_rank:
+        for line in summary(source):
+            print(f"prepare: {line}", flush=True)
+        write_description(out, describe(source, params))
     try:
-        written = write_shards(source, params, out)
+        written = write_halves(stage, source)
     except BaseException:
         (out / "data.json").unlink(missing_ok=True)
         raise
+    if written is None:
+        return {}
     if written.damaged:
         log.warning("%d of %d images cannot be read and were left out: %s", written.damaged, total, out / DAMAGED)
     if written.enlarged:
         log.warning("data.image_size: %d of %d images are smaller and were enlarged", written.enlarged, total)
-    entropy = Shards(out / "train", "entropy")
-    quantiles = entropy_quantiles(entropy.take(np.arange(len(entropy))))
+    quantiles = entropy_quantiles(Shards(out / "train", "entropy").arrays)
     np.save(out / "entropy_quantiles.npy", quantiles)
 
     shown = {
@@ -71,13 +75,33 @@ def main(stage: Stage) -> dict[str, float]:
     return numbers
 
 
-def write_shards(source: Source, params: Params, out: Path) -> Written:
-    """Both halves, with the entropy of each region."""
-    S, data = params.grain.region_size, params.data
-    measure = partial(region_entropy, region_size=S, bandwidth=params.grain.bandwidth)
-    allowed = Allowed(data.damaged_share if data.damaged == "skip" else 0.0, out / DAMAGED)
-    with Progress(len(source.train) + len(source.validation), "prepare", unit="img") as progress:
-        return write_source(source, out, S, measure, allowed=allowed, advance=progress.update)
+def write_halves(stage: Stage, source: Source) -> Written | None:
+    """Both halves, with the entropy of each region; the ranks share the shards. None on all ranks but 0.
+
+    Shards are kept in the scratch folder, so that what was killed goes on with those that are missing.
+    """
+    S, data, ranks = stage.params.grain.region_size, stage.params.data, stage.ranks
+    measure = partial(region_entropy, region_size=S, bandwidth=stage.params.grain.bandwidth)
+    if stage.main_rank:
+        check_space(source, stage.scratch)
+    own = shards_of(source)[ranks.rank :: ranks.size]
+    label = f"prepare, rank 0 of {ranks.size}" if ranks.size > 1 else "prepare"
+    with Progress(sum(shard.stop - shard.start for shard in own), label) as progress:
+        advance = progress.update if stage.main_rank else lambda _: None
+        write_shards(source, own, stage.scratch, S, measure, advance=advance)
+    ranks.barrier()
+    if not stage.main_rank:
+        return None
+    allowed = Allowed(data.damaged_share if data.damaged == "skip" else 0.0, stage.out / DAMAGED)
+    try:
+        written = gather(source, stage.scratch, allowed)
+    except DataError:  # other data, or params, will have another scratch folder
+        for half in HALVES:
+            shutil.rmtree(stage.scratch / half)
+        raise
+    for half in HALVES:
+        link_files((stage.scratch / half).glob("*.npy"), stage.out / half)
+    return written
 
 
 def describe(source: Source, params: Params, written: Written | None = None) -> DataDescription:

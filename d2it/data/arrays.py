@@ -32,6 +32,20 @@ def save_npz(path: Path, **arrays: NDArray[Any]) -> None:
         _write_npz(file, arrays)
 
 
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether in Fortran's order, and type of a .npy file, whose values come next.
+
+    Raises:
+        ValueError: not a .npy file.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"a .npy file of version {version}: must be 1.0 or 2.0")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    return shape, fortran, dtype
+
+
 def _write_npz(file: IO[bytes], arrays: dict[str, NDArray[Any]]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():

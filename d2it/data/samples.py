@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from d2it.data.arrays import read_header
 from d2it.data.imageset import DataError
 from d2it.errors import UserError
 from d2it.files import replacing
@@ -181,20 +182,6 @@ class Samples:
         if entry.file_size != stream.tell() + int(np.prod(shape, dtype=np.int64)):
             raise DataError(f"{self.path}: {IMAGES}: cut: holds fewer or more bytes than its {shape[0]} images")
         return shape
-
-
-def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether in Fortran's order, and type of a .npy file, whose values come next.
-
-    Raises:
-        ValueError: not a .npy file.
-    """
-    version = np.lib.format.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"a .npy file of version {version}: must be 1.0 or 2.0")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    return shape, fortran, dtype
 
 
 def _read_labels(archive: zipfile.ZipFile, images: int) -> NDArray[np.int64]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from d2it.files import replacing
+from d2it.data.arrays import read_header
 
 SHARD_BYTES = 1 << 30
 
@@ -40,7 +41,7 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, name: str, row_shape: Sequence[int], dtype: np.dtype | type, *, rows: int) -> None:
-        """`rows`: how many rows will come in all; a shard is allocated at its final size. See `shorten`."""
+        """`rows`: how many rows will come in all; a shard is allocated at its final size."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.name, self.row_shape, self.dtype = folder, name, tuple(row_shape), np.dtype(dtype)
         self.rows, self.written = rows, 0
@@ -64,19 +65,6 @@ class ShardWriter:
             assert self._shard is not None
             self._shard[row : row + n] = batch[:n]
             self.written, batch = self.written + n, batch[n:]
-
-    def shorten(self) -> None:
-        """No more rows will come: cut the last shard to those that are there."""
-        self._flush()
-        shard, rows = divmod(self.written, self.shard_rows)
-        if rows and self.written < self.rows:
-            path = self._path(shard)
-            whole = np.load(path, mmap_mode="r", allow_pickle=False)
-            with replacing(path) as part:
-                short = np.lib.format.open_memmap(part, mode="w+", dtype=self.dtype, shape=(rows, *self.row_shape))
-                short[:] = whole[:rows]
-                short.flush()
-        self.rows = self.written
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"{self.name}-{shard:05d}.npy"
@@ -113,10 +101,10 @@ class Shards:
         paths = sorted(folder.glob(f"{name}-[0-9][0-9][0-9][0-9][0-9].npy"))
         if not paths:
             raise FileNotFoundError(f"{folder / name}-*.npy: no such files")
-        self._arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
-        self._starts = np.cumsum([0] + [len(array) for array in self._arrays])
-        self.row_shape: tuple[int, ...] = self._arrays[0].shape[1:]
-        self.dtype: np.dtype = self._arrays[0].dtype
+        self.arrays = [_map(path) for path in paths]  # of each file, in order
+        self._starts = np.cumsum([0] + [len(array) for array in self.arrays])
+        self.row_shape: tuple[int, ...] = self.arrays[0].shape[1:]
+        self.dtype: np.dtype = self.arrays[0].dtype
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -134,5 +122,19 @@ class Shards:
         shard_of = np.searchsorted(self._starts, indices, side="right") - 1
         for shard in np.unique(shard_of):
             here = shard_of == shard
-            rows[here] = self._arrays[shard][indices[here] - self._starts[shard]]
+            rows[here] = self.arrays[shard][indices[here] - self._starts[shard]]
         return rows
+
+
+def _map(path: Path) -> NDArray[Any]:
+    """A .npy file's array, mapped into memory and read-only.
+
+    By PyTorch, since NumPy's maps hold a file descriptor each, of which a process may have a thousand.
+    """
+    with path.open("rb") as file:
+        shape, _, dtype = read_header(file)
+        start = file.tell()
+    mapped = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
+    array: NDArray[Any] = mapped[start:].view(dtype).reshape(shape)
+    array.flags.writeable = False
+    return array

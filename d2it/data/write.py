@@ -1,24 +1,34 @@
-"""Images to shards: decoded and measured by many threads, written in order, in bounded memory."""
+"""Images to shards: each shard on its own, so that any number of processes write them, and none is written twice.
+
+A shard holds the images of a fixed range of its half: `images`, `labels` and `entropy`, one .npy file each, and, once
+these are whole, `shard-00000.json`, which says what is in them. Within a shard many threads decode and measure, in
+bounded memory; neither their number nor that of the processes changes a byte.
+"""
 
 import csv
 import hashlib
+import json
 import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2it.data.imageset import DataError, ImageSet, Source, UnreadableError, printable
-from d2it.data.shards import ShardWriter
+from d2it.data.shards import SHARD_BYTES
+from d2it.files import UnreadableFileError, read_json, replacing, write_text
 
 CHUNK = 16  # images that a thread decodes and measures at a time; fixed, so that thread counts change no byte
+SHARD_IMAGES = 2048  # at most, of about 1 GiB at most: what is lost where a process is killed
+HALVES, NAMES = ("train", "validation"), ("images", "labels", "entropy")
 SHOWN = 10  # damaged images in the message
 
 Measure = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images (n, H, W, 3) -> region entropies (n, h, w)
@@ -38,11 +48,31 @@ class Allowed:
 class Written:
     """What was written."""
 
-    fingerprint: str  # sha256 of: training pixels, training labels, validation pixels, validation labels
+    fingerprint: str  # sha256 of the sha256 of all shards' pixels and labels, training before validation
     train: int  # images
     validation: int
     enlarged: int  # number of images that were smaller than the training size
     damaged: int  # number of images that were left out
+
+
+class Shard(NamedTuple):
+    """Images `start` to `stop` of a half, before damaged ones are left out."""
+
+    half: str
+    number: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a whole shard holds: the content of its .json file."""
+
+    sha256: str  # of its pixels, then of its labels
+    images: int
+    labels: list[int]  # that occur, ascending
+    enlarged: int
+    damaged: list[list[str]]  # name and reason of each image that was left out
 
 
 class _Chunk(NamedTuple):
@@ -53,99 +83,193 @@ class _Chunk(NamedTuple):
     damaged: list[UnreadableError]  # of others than those n
 
 
-@dataclass
-class _Half:
-    labels: list[int] = field(default_factory=list)
-    enlarged: int = 0
-    damaged: list[UnreadableError] = field(default_factory=list)
-
-
 def usable_cores() -> int:
     """Cores that this process may run on (a job's share of its node)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shards_of(source: Source) -> list[Shard]:
+    """All shards of a source, in order; an empty half has none."""
+    rows = max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * source.train.size**2)))
+    return [
+        Shard(half, number, start, min(start + rows, len(images)))
+        for half, images in zip(HALVES, (source.train, source.validation), strict=True)
+        for number, start in enumerate(range(0, len(images), rows))
+    ]
 
 
 def write_source(
     source: Source, folder: Path, region_size: int, measure: Measure, *,
     allowed: Allowed = Allowed(), advance: Callable[[int], None] = lambda _: None, threads: int | None = None,
 ) -> Written:  # fmt: skip
-    """Write `folder/train` and `folder/validation`, each with the shards `images`, `labels` and `entropy`.
+    """Write all shards to `folder/train` and `folder/validation`; see `write_shards` and `gather`.
 
-    Rows: uint8 (H, W, 3), int64 (), float32 (H/S, W/S). `advance(n)` is called when n more images are done. All images
-    are read, whatever comes, so that all damaged ones are known at once. On failure both folders are removed. An empty
-    set has a folder without shards.
+    On failure both folders are removed.
+    """
+    check_space(source, folder)
+    shards = shards_of(source)
+    try:
+        write_shards(source, shards, folder, region_size, measure, advance=advance, threads=threads)
+        written = gather(source, folder, allowed)
+    except BaseException:
+        for half in HALVES:
+            shutil.rmtree(folder / half, ignore_errors=True)
+        raise
+    for shard in shards:
+        record_path(folder, shard).unlink()
+    return written
+
+
+def write_shards(
+    source: Source, shards: Iterable[Shard], folder: Path, region_size: int, measure: Measure, *,
+    advance: Callable[[int], None] = lambda _: None, threads: int | None = None,
+) -> None:  # fmt: skip
+    """Write some shards of a source, those that are there already left out.
+
+    Rows: `images` uint8 (H, W, 3), `labels` int64 (), `entropy` float32 (H/S, W/S). `advance(n)` is called when n more
+    images are done. All images are read, whatever comes, so that all damaged ones are known at once.
+    """
+    threads = threads or usable_cores()
+    with ThreadPoolExecutor(threads) as pool:
+        for shard in shards:
+            if read_record(folder, shard) is not None:
+                advance(shard.stop - shard.start)
+                continue
+            images = source.train if shard.half == "train" else source.validation
+            starts = range(shard.start, shard.stop, CHUNK)
+            chunks = _in_order(pool, partial(_read_chunk, images, measure, shard.stop), starts, threads + 1)
+            _write_shard(shard, folder, chunks, (images.size, images.size // region_size), advance)
+
+
+def read_record(folder: Path, shard: Shard) -> Record | None:
+    """What a shard holds, None where it is not whole."""
+    with suppress(UnreadableFileError, TypeError, FileNotFoundError, ValueError):
+        record = Record(**read_json(record_path(folder, shard)))
+        if not record.images:
+            return record
+        pixels, labels, entropy = (
+            np.load(_path(folder, shard, name), mmap_mode="r", allow_pickle=False) for name in NAMES
+        )
+        if len(entropy) == record.images and _sha256(pixels, labels) == record.sha256:
+            return record
+    return None
+
+
+def gather(source: Source, folder: Path, allowed: Allowed) -> Written:
+    """Look at all shards of a source together, which are whole.
 
     Raises:
-        DataError: more damaged images than are allowed, a class that loses all of its training images by them, or too
-            little space on the disk.
+        DataError: more damaged images than are allowed, or a class that loses all of its training images by them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    records = {shard: Record(**read_json(record_path(folder, shard))) for shard in shards_of(source)}
     total = len(source.train) + len(source.validation)
-    _check_space(folder, total * source.train.size**2 * 3)
-    digest, threads = hashlib.sha256(), threads or usable_cores()
-
-    def write_half(name: str, images: ImageSet) -> _Half:
-        half = _Half()
-        chunks = _in_order(pool, partial(_read_chunk, images, measure), range(0, len(images), CHUNK), threads + 1)
-        for chunk in _written(chunks, folder / name, images, region_size):
-            digest.update(chunk.pixels.data)
-            half.labels += chunk.labels.tolist()
-            half.enlarged += chunk.enlarged
-            half.damaged += chunk.damaged
-            advance(len(chunk.pixels) + len(chunk.damaged))
-        digest.update(np.array(half.labels, "<i8").tobytes())
-        return half
-
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            train, validation = write_half("train", source.train), write_half("validation", source.validation)
-        damaged = train.damaged + validation.damaged
-        _check_damaged(damaged, total, allowed)
-        if lost := set(source.train.labels.tolist()) - set(train.labels):
-            raise DataError(f"class {source.classes[min(lost)]}: none of its training images can be read")
-    except BaseException:
-        for name in ("train", "validation"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        raise
+    damaged = [one for record in records.values() for one in record.damaged]
+    _check_damaged(damaged, total, allowed)
+    kept = {label for shard, record in records.items() if shard.half == "train" for label in record.labels}
+    if lost := set(source.train.labels.tolist()) - kept:
+        raise DataError(f"class {source.classes[min(lost)]}: none of its training images can be read")
+    digest = hashlib.sha256()
+    for shard, record in records.items():
+        digest.update(f"{shard.half} {record.sha256}\n".encode())
+    for half in HALVES:
+        (folder / half).mkdir(parents=True, exist_ok=True)
+    counts = {half: sum(record.images for shard, record in records.items() if shard.half == half) for half in HALVES}
     return Written(
-        fingerprint=digest.hexdigest(), train=len(train.labels), validation=len(validation.labels),
-        enlarged=train.enlarged + validation.enlarged, damaged=len(damaged),
+        fingerprint=digest.hexdigest(), **counts, damaged=len(damaged),
+        enlarged=sum(record.enlarged for record in records.values()),
     )  # fmt: skip
 
 
-def _check_damaged(damaged: list[UnreadableError], total: int, allowed: Allowed) -> None:
+def check_space(source: Source, folder: Path) -> None:
+    """A memory-mapped write to a full disk kills the process without a word; so say it before.
+
+    Raises:
+        DataError: too little space.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    size = (len(source.train) + len(source.validation)) * source.train.size**2 * 3
+    there = sum(path.stat().st_size for half in HALVES for path in (folder / half).glob("images-*.npy"))
+    free = shutil.disk_usage(folder).free
+    if size - there > free:
+        raise DataError(f"{folder}: the images take {size / 1e9:.1f} GB, free are {free / 1e9:.1f} GB")
+
+
+def _check_damaged(damaged: list[list[str]], total: int, allowed: Allowed) -> None:
     if allowed.table:
         with allowed.table.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
             table.writerow(("name", "reason"))
-            table.writerows((error.name, error.reason) for error in damaged)
+            table.writerows(damaged)
     if len(damaged) > allowed.share * total:
-        first = "; ".join(printable(str(error)) for error in damaged[:SHOWN])
+        first = "; ".join(printable(f"{name}: {reason}") for name, reason in damaged[:SHOWN])
         rest = f"; all of them: {allowed.table}" if allowed.table and len(damaged) > SHOWN else ""
         remedy = "repair or remove them, or see data.damaged and data.damaged_share"
         raise DataError(f"data.source: {len(damaged)} of {total} images cannot be read: {first}{rest}; {remedy}")
 
 
-def _written(chunks: Iterable[_Chunk], folder: Path, images: ImageSet, region_size: int) -> Iterator[_Chunk]:
-    """The same chunks, each after it has been written."""
-    size, regions = images.size, images.size // region_size
-    with (
-        ShardWriter(folder, "images", (size, size, 3), np.uint8, rows=len(images)) as pixels,
-        ShardWriter(folder, "labels", (), np.int64, rows=len(images)) as labels,
-        ShardWriter(folder, "entropy", (regions, regions), np.float32, rows=len(images)) as entropy,
-    ):
-        for chunk in chunks:
-            pixels.append(chunk.pixels)
-            labels.append(chunk.labels)
-            entropy.append(chunk.entropy)
-            yield chunk
-        for writer in (pixels, labels, entropy):
-            writer.shorten()
+def _write_shard(
+    shard: Shard, folder: Path, chunks: Iterable[_Chunk], sizes: tuple[int, int], advance: Callable[[int], None]
+) -> None:
+    """`sizes`: of an image, pixels, and of its map of regions."""
+    n, (size, regions) = shard.stop - shard.start, sizes
+    (folder / shard.half).mkdir(parents=True, exist_ok=True)
+    pixels = _new_file(_path(folder, shard, "images"), (n, size, size, 3), np.uint8)
+    labels = _new_file(_path(folder, shard, "labels"), (n,), np.int64)
+    entropy = _new_file(_path(folder, shard, "entropy"), (n, regions, regions), np.float32)
+    digest, rows, enlarged, damaged = hashlib.sha256(), 0, 0, []
+    for chunk in chunks:
+        end = rows + len(chunk.labels)
+        if end > rows:
+            pixels[rows:end], labels[rows:end], entropy[rows:end] = chunk.pixels, chunk.labels, chunk.entropy
+            digest.update(chunk.pixels.data)
+        rows, enlarged = end, enlarged + chunk.enlarged
+        damaged += [[error.name, error.reason] for error in chunk.damaged]
+        advance(len(chunk.labels) + len(chunk.damaged))
+    digest.update(labels[:rows].astype("<i8").data)
+    record = Record(
+        sha256=digest.hexdigest(), images=rows, labels=np.unique(labels[:rows]).tolist(), enlarged=enlarged,
+        damaged=damaged,
+    )  # fmt: skip
+    if rows < n:
+        for name, array in zip(NAMES, (pixels, labels, entropy), strict=True):
+            _shorten(_path(folder, shard, name), array[:rows])
+    write_text(record_path(folder, shard), json.dumps(asdict(record)))
 
 
-def _read_chunk(images: ImageSet, measure: Measure, start: int) -> _Chunk:
+def _new_file(path: Path, shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """A .npy file mapped into memory; never one that has a link elsewhere."""
+    path.unlink(missing_ok=True)
+    array: NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    return array
+
+
+def _shorten(path: Path, rows: NDArray[Any]) -> None:
+    """Leave only these rows in a file of them; no file where there are none."""
+    if not len(rows):
+        path.unlink()
+        return
+    with replacing(path) as part, part.open("wb") as file:
+        np.save(file, rows)
+
+
+def _path(folder: Path, shard: Shard, name: str) -> Path:
+    return folder / shard.half / f"{name}-{shard.number:05d}.npy"
+
+
+def record_path(folder: Path, shard: Shard) -> Path:
+    """The file that says that a shard is whole."""
+    return folder / shard.half / f"shard-{shard.number:05d}.json"
+
+
+def _sha256(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+    digest = hashlib.sha256(pixels.data)
+    digest.update(labels.astype("<i8").data)
+    return digest.hexdigest()
+
+
+def _read_chunk(images: ImageSet, measure: Measure, stop: int, start: int) -> _Chunk:
     squares, labels, damaged = [], [], []
-    for index in range(start, min(start + CHUNK, len(images))):
+    for index in range(start, min(start + CHUNK, stop)):
         try:
             squares.append(images.read(index))
             labels.append(images.labels[index])
@@ -168,10 +292,3 @@ def _in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[It
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _check_space(folder: Path, size: int) -> None:
-    """A memory-mapped write to a full disk kills the process without a word; so say it before."""
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise DataError(f"{folder}: the images take {size / 1e9:.1f} GB, free are {free / 1e9:.1f} GB")

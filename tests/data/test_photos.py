@@ -92,3 +92,25 @@ def test_latents_come_back_with_maps_and_labels(tmp_path: Path) -> None:
     batch = latents.take(np.array([5, 0]), CPU)
     for part, expected in zip(batch, (mean, std, maps, labels), strict=True):
         assert torch.equal(part, expected[[5, 0]])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts file descriptors where Linux lists them")
+def test_files_of_many_shards_do_not_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("d2it.data.shards.SHARD_BYTES", 80)
+    data = np.arange(1000).reshape(1000, 1)
+    with ShardWriter(tmp_path, "x", (1,), np.int64, rows=1000) as writer:
+        writer.append(data)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    shards = Shards(tmp_path, "x")
+    assert len(shards.arrays) == 100
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 5
+    np.testing.assert_array_equal(shards.take(np.arange(1000)), data)
+
+
+def test_a_shard_that_was_cut_is_an_error_and_no_row_of_another(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "x", (1,), np.int64, rows=10) as writer:
+        writer.append(np.arange(10).reshape(10, 1))
+    path = tmp_path / "x-00000.npy"
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ValueError, match="reshape"):
+        Shards(tmp_path, "x")

@@ -111,7 +111,6 @@ def test_time_is_minutes_or_a_clock(tmp_path: Path, written: str, minutes: int) 
         ("stages: {fid: {time: 1h}}", "stages.fid.time = '1h': "),
         ("defaults: {gpus_per_node: -1}", "defaults.gpus_per_node = -1: "),
         ("stages: {fit: {}}", "stages.fit: unknown stage; allowed: prepare, fid"),
-        ("stages: {prepare: {nodes: 2}}", "stages.prepare: nodes * tasks_per_node = 2: must be 1 for this stage"),
         (
             "stages: {fid: {time: 0:02:59, signal_delay_s: 121}}",
             "stages.fid.time = '0:02:59': must be at least 4 minutes",

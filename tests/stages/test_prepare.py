@@ -109,7 +109,7 @@ def test_what_a_source_holds_is_in_the_log_and_in_data_json_before_an_image_is_r
     def look(*_: object, **__: object) -> None:
         raise DataError(json.dumps([capsys.readouterr().out, (tmp_path / "outputs/prepare/data.json").read_text()]))
 
-    monkeypatch.setattr(prepare, "write_source", look)
+    monkeypatch.setattr(prepare, "write_shards", look)
     with pytest.raises(DataError) as error:
         run(tmp_path / "outputs", source=str(source))
     log, description = json.loads(str(error.value))

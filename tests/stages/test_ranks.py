@@ -25,12 +25,12 @@ from tests.smallest import smallest_params
 pytestmark = pytest.mark.slow
 MAINS = dict(zip(NAMES, (prepare, train_dvae, encode_latents, train_grain, train_content, sample, fid), strict=True))
 TRAINED = ("train_dvae", "train_grain", "train_content")
-SHARED = ("encode_latents", "sample", "fid")
+SHARED = ("prepare", "encode_latents", "sample", "fid")
 DEADLINE = timedelta(seconds=120)
 
 
 def params(regularizer: str = "kl") -> Params:
-    """Each of the three stages has 3 batches, of which the last is smaller where it can be: uneven rounds for 2 ranks,
+    """Each of three stages has 3 batches, of which the last is smaller where it can be: uneven rounds for 2 ranks,
     and for 4 more ranks than batches."""
     values = smallest_params()
     values["dvae"]["regularizer"] = regularizer
