@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from d2it.data.files import is_hidden
 from d2it.data.imageset import DataError, printable
+from d2it.data.sources import files_of
 from d2it.data.walk import walk
 from d2it.errors import UserError
 from d2it.files import UnreadableFileError, read_json, write_text
@@ -69,7 +70,8 @@ def read_manifest(data: DataParams, root: Path) -> Manifest:
         wheel = WHEELS[data.source]
         name = f"{data.source} of {wheel} {importlib.metadata.version(wheel)}"
         return Manifest(source=name, kind=data.manifest, files=0, bytes=0, sha256=_sha256([name]))
-    path = root / Path(data.source).expanduser()
+    path = files_of(data.source, root)
+    assert path is not None
     listing = list_files(path)
     if data.manifest == "contents":
         states = read_contents(path, listing, root / ".d2it" / "manifests" / f"{_sha256([str(path)])[:16]}.jsonl")

@@ -2,11 +2,11 @@
 
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from d2it.data.archives import Entries, tar_entries, zip_entries
+from d2it.data.archives import Entries, tar_entries, tars_entries, zip_entries
 from d2it.data.imageset import DataError, printable
 from d2it.data.walk import is_kind, walk
 
@@ -15,6 +15,7 @@ MAX_FILE_BYTES = 1 << 29
 HEAD_BYTES = 12  # in which a file without suffix shows what it is
 HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 HIDDEN, OTHER, REPLACED = "hidden", "no images", "replaced by a later entry of the same name"  # reasons
+LOST = "links that lead to no file of the archive"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ def open_files(path: Path) -> ImageFiles:
 def is_hidden(name: str) -> bool:
     """Whether a file, or a folder that it is in, is one of those that systems leave behind."""
     return name.startswith(".") or "/." in name or "__MACOSX" in name.split("/")
+
+
+def open_tars(root: Path, tars: Sequence[str]) -> ImageFiles:
+    """List the images in those tars of a folder, as if each tar were the folder of its name.
+
+    Raises:
+        DataError: one of them is compressed or damaged, or an image's name is not UTF-8.
+    """
+    try:
+        return _archive(tars_entries({f"{tar.removesuffix('.tar')}/": root / tar for tar in tars}))
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"{printable(str(error))}; tars must be whole and not compressed") from None
 
 
 def _image_files(
@@ -115,5 +128,5 @@ def _archive(entries: Entries) -> ImageFiles:
         except Exception:  # encrypted or damaged
             return b""
 
-    left_out = {REPLACED: entries.replaced} if entries.replaced else {}
-    return _image_files(list(entries.sizes), left_out, head, read)
+    left_out = {REPLACED: entries.replaced, LOST: list(entries.lost), OTHER: list(entries.no_files)}
+    return _image_files(list(entries.sizes), {reason: names for reason, names in left_out.items() if names}, head, read)

@@ -6,6 +6,7 @@
 3. In each half, folders that hold all of it count for nothing either. The class of an image is the first folder then,
    as in torchvision's ImageFolder. An image in no folder beside such folders is left out; without them all are of one.
 4. Classes are those of the training images, sorted by name. A validation image of another class has no label.
+5. FFHQ's folders of a thousand photos, `01000/01234.png`, are no classes where all images lie so: all are of one.
 """
 
 import functools
@@ -17,12 +18,14 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from d2it.data.imageset import DataError
 
 TRAINING = ("train", "training", "trainset")
 HELD_OUT = ("validation", "val", "valid", "dev", "eval", "test", "testing", "testset")
 BESIDE = {"images", "image", "imgs", "img", "photos", "data", "set", "ilsvrc", "imagenet"}  # words that change nothing
+THOUSAND = re.compile(r"(\d\d)000/\1\d{3}\.\w+")  # folder and photo of FFHQ
 COPIES = {"images1024x1024", "in-the-wild-images", "thumbnails128x128"}  # of FFHQ: the same photos
 ONE_CLASS = "images"  # where no folder names it
 NO_LABEL = -1
@@ -33,7 +36,7 @@ Parts = dict[str, tuple[str, ...]]  # of each name: its folders and its file
 
 @dataclass(frozen=True)
 class Half:
-    """Training or validation images, sorted by name."""
+    """Training or validation images, in order: by name, or as the data set has them."""
 
     names: list[str]
     labels: list[int]  # number of each one's class; NO_LABEL where it is not one of the training images
@@ -45,7 +48,7 @@ class Layout:
 
     train: Half
     validation: Half
-    classes: list[str]  # of the training images, sorted
+    classes: list[str]  # of the training images, by name, or as the data set has them
     left_out: dict[str, list[str]]  # names by reason
     remarks: list[str]  # what a user may not expect; a line each
 
@@ -79,7 +82,8 @@ def read_layout(names: Collection[str], share: float, seed: int, *, splits: bool
         raise DataError(f"{', '.join(copies)} hold the same photos; name one of these folders")
     halves = _halves(folders) if splits else None
     if splits:
-        _refuse_other_splits({name: part[bool(halves) :] for name, part in below.items()})
+        inside = {name: part[1:] for name, part in below.items() if part[0] in halves} if halves else below
+        _refuse_other_splits(inside)
     split = _by_folders(below, halves, labels) if halves else _by_share(parts, share, seed, labels)
     classes = sorted({split.class_of[name] for name in split.train})
     number = {name: label for label, name in enumerate(classes)}
@@ -98,6 +102,13 @@ def class_names(names: Collection[str]) -> list[str]:
     """Class of each image of a set without halves, in the order of `names`, by rule 3; nothing is left out."""
     classes = _class_of({name: _parts(name) for name in names})
     return [classes.get(name, ONE_CLASS) for name in names]
+
+
+def by_share(count: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ascending indices of the training and of the validation images among `count`; see `read_layout`."""
+    held_out = max(1, round(share * count)) if share > 0 else 0
+    order = np.random.default_rng(seed).permutation(count)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 @functools.cache  # a million names have few folders
@@ -159,19 +170,24 @@ def _by_folders(below: Parts, halves: tuple[str, str], labels: bool) -> _Split:
 def _by_share(parts: Parts, share: float, seed: int, labels: bool) -> _Split:
     class_of = _class_of(parts) if labels else dict.fromkeys(parts, ONE_CLASS)
     names = list(class_of)
-    count = max(1, round(share * len(names))) if share > 0 else 0
-    order = np.random.default_rng(seed).permutation(len(names))
-    train, validation = ([names[index] for index in np.sort(half)] for half in (order[count:], order[:count]))
+    train, validation = ([names[index] for index in half] for half in by_share(len(names), share, seed))
     return _Split(train, validation, class_of, {NO_FOLDER: [name for name in parts if name not in class_of]})
 
 
 def _class_of(parts: Parts, known: Collection[str] = ()) -> dict[str, str]:
     """Class of each image, sorted by name, without those beside the folders of classes; `known` are classes already."""
+    if _of_thousands(parts.values()):
+        return dict.fromkeys(parts, ONE_CLASS)
     holding = _holding(parts)
     depth = next((index for index, folder in enumerate(holding) if folder in known), len(holding))
     if all(len(part) == depth + 1 for part in parts.values()):
         return dict.fromkeys(parts, holding[-1] if holding else ONE_CLASS)
     return {name: part[depth] for name, part in parts.items() if len(part) > depth + 1}
+
+
+def _of_thousands(parts: Collection[tuple[str, ...]]) -> bool:
+    """Whether the folder of each image is the thousand of the image's own number."""
+    return bool(parts) and all(THOUSAND.fullmatch("/".join(part[-2:])) for part in parts)
 
 
 def _remarks(parts: Parts, split: _Split, classes: list[str]) -> Iterator[str]:
@@ -183,6 +199,8 @@ def _remarks(parts: Parts, split: _Split, classes: list[str]) -> Iterator[str]:
     if nested:
         class_ = split.class_of[nested[0]]
         yield f"{len(nested)} images lie deeper than in their class's folder: {nested[0]} is of class {class_}"
+    if classes == [ONE_CLASS] and _of_thousands([parts[name] for name in split.class_of]):
+        yield f"folders of a thousand photos, as FFHQ's {split.train[0]}, are no classes: all images are of one"
     for several in _alike(classes):
         yield f"{', '.join(several)} are {len(several)} classes, though their names differ by case alone"
 

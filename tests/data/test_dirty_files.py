@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import socket
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from d2it.data.files import HIDDEN, OTHER, REPLACED, open_files
+from d2it.data.files import HIDDEN, LOST, OTHER, REPLACED, open_files
 from d2it.data.imageset import DataError, UnreadableError
 from d2it.data.sources import open_images
 from tests.data.test_sources import SIZE, as_folder, as_tar, files, photo, write
@@ -212,3 +213,60 @@ def test_a_tar_that_is_compressed_or_cut_short_is_one_line(tmp_path: Path) -> No
     with pytest.raises(DataError) as error:
         write(open_images(path, SIZE, 0, 0), tmp_path / "out")
     assert "\n" not in str(error.value)
+
+
+def with_members(path: Path, members: list[tuple[str, bytes, str]]) -> Path:
+    """A tar of members with name, type, and what they lead to."""
+    with tarfile.open(path, "w") as archive:
+        for name, kind, target in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            data = photo(0) if kind == tarfile.REGTYPE else b""
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_links_in_a_tar_are_the_files_that_they_lead_to(tmp_path: Path) -> None:
+    members = [
+        ("./set/a/1.png", tarfile.REGTYPE, ""),
+        ("./set/a/2.png", tarfile.LNKTYPE, "./set/a/1.png"),
+        ("set/b/3.png", tarfile.SYMTYPE, "../a/1.png"),
+        ("set/b/4.png", tarfile.SYMTYPE, "3.png"),
+        ("set/b/5.png", tarfile.SYMTYPE, "./../../set/b/4.png"),
+        ("set/a/1.png", tarfile.LNKTYPE, "set/a/1.png"),  # given twice
+    ]
+    files = open_files(with_members(tmp_path / "a.tar", members))
+    assert files.names == ["set/a/1.png", "set/a/2.png", "set/b/3.png", "set/b/4.png", "set/b/5.png"]
+    assert {files.read(name) for name in files.names} == {photo(0)}
+    assert files.left_out == {}
+
+
+def test_what_leads_nowhere_in_a_tar_is_left_out_and_counted(tmp_path: Path) -> None:
+    members = [
+        ("a/1.png", tarfile.REGTYPE, ""),
+        ("a/2.png", tarfile.SYMTYPE, "/etc/passwd"),
+        ("a/3.png", tarfile.SYMTYPE, "../../1.png"),
+        ("a/4.png", tarfile.SYMTYPE, "5.png"),
+        ("a/5.png", tarfile.SYMTYPE, "4.png"),
+        ("a/6.png", tarfile.LNKTYPE, "a/nothing.png"),
+        ("b", tarfile.SYMTYPE, "a"),
+        ("a/7.png", tarfile.FIFOTYPE, ""),
+        ("a/8.png", tarfile.REGTYPE, ""),
+        ("a/8.png", tarfile.SYMTYPE, "1.png"),
+    ]
+    files = open_files(with_members(tmp_path / "a.tar", members))
+    assert files.names == ["a/1.png", "a/8.png"]
+    assert files.left_out == {
+        REPLACED: ["a/8.png"],
+        LOST: ["a/2.png", "a/3.png", "a/4.png", "a/5.png", "a/6.png", "b"],
+        OTHER: ["a/7.png"],
+    }
+
+
+def test_links_in_a_tar_in_a_tar_start_at_that_tar(tmp_path: Path) -> None:
+    members = [("1.png", tarfile.REGTYPE, ""), ("2.png", tarfile.LNKTYPE, "1.png"), ("3.png", tarfile.SYMTYPE, "1.png")]
+    inner = with_members(tmp_path / "inner", members).read_bytes()
+    files = open_files(as_tar(tmp_path / "a.tar", {"n01.tar": inner}))
+    assert files.names == ["n01/1.png", "n01/2.png", "n01/3.png"]
+    assert files.read("n01/2.png") == files.read("n01/3.png") == photo(0)

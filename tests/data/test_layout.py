@@ -46,6 +46,8 @@ def test_what_lies_beside_the_halves_is_left_out() -> None:
     layout = read_layout(names, 0.5, 0)
     assert (layout.train.names, layout.validation.names) == (names[3:4], names[4:])
     assert layout.left_out == {NEITHER_HALF: names[:3]}
+    more = read_layout([*names, "extra/test/5.jpg"], 0.5, 0)
+    assert more.left_out == {NEITHER_HALF: sorted([*names[:3], "extra/test/5.jpg"])}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,34 @@ def test_copies_of_ffhq_stop() -> None:
     with pytest.raises(DataError, match="same photos"):
         read_layout([f"ffhq/{name}" for name in names], 0, 0)
     assert len(read_layout(names[:1], 0, 0, labels=False).train.names) == 1
+
+
+@pytest.mark.parametrize("root", ["", "ffhq/images1024x1024/", "thumbnails128x128/"])
+@pytest.mark.parametrize("folders", [["00000"], ["00000", "01000", "69000"]])
+def test_ffhqs_folders_of_a_thousand_photos_are_no_classes(root: str, folders: list[str]) -> None:
+    names = [f"{root}{folder}/{int(folder) + number:05d}.png" for folder in folders for number in (0, 1, 999)]
+    layout = read_layout(names, 0, 0)
+    assert (layout.classes, layout.train.labels, layout.left_out) == (["images"], [0] * len(names), {})
+    (remark,) = layout.remarks
+    assert names[0] in remark
+    assert set(class_names(names)) == {"images"}
+    halves = [f"train/{name}" for name in names] + ["val/00000/00001.png"]
+    assert (read_layout(halves, 0, 0).classes, read_layout(halves, 0, 0).validation.labels) == (["images"], [0])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{digit}/{number:05d}.png" for digit in range(10) for number in range(2)],
+        [f"{digit:05d}/{number:05d}.png" for digit in range(10) for number in range(2)],
+        ["00000/00001.png", "01000/00002.png"],
+        ["00000/00001.png", "cat/00002.png"],
+    ],
+)
+def test_classes_that_are_numbers_are_classes(names: list[str]) -> None:
+    layout = read_layout(names, 0, 0)
+    assert layout.classes == sorted({name.partition("/")[0] for name in names})
+    assert layout.remarks == []
 
 
 def test_validation_images_without_a_training_class_have_no_label_and_shift_none() -> None:

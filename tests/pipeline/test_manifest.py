@@ -127,6 +127,11 @@ def test_contents_are_read_again_only_where_size_or_time_has_changed(
     assert read == ["cat/2.png"]
 
 
+def test_torchvisions_data_sets_are_the_files_that_it_reads(tmp_path: Path) -> None:
+    images(tmp_path / "sets")
+    assert read_manifest(data("torchvision:MNIST:sets"), tmp_path).files == 3
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     folder = images(tmp_path / "images")
     os.mkfifo(folder / "pipe.png")
