@@ -88,7 +88,7 @@ def write_halves(stage: Stage, source: Source) -> Written | None:
     label = f"prepare, rank 0 of {ranks.size}" if ranks.size > 1 else "prepare"
     with Progress(sum(shard.stop - shard.start for shard in own), label) as progress:
         advance = progress.update if stage.main_rank else lambda _: None
-        write_shards(source, own, stage.scratch, S, measure, advance=advance)
+        write_shards(source, own, stage.scratch, region_size=S, measure=measure, advance=advance)
     ranks.barrier()
     if not stage.main_rank:
         return None

@@ -109,7 +109,7 @@ def write_source(
     check_space(source, folder)
     shards = shards_of(source)
     try:
-        write_shards(source, shards, folder, region_size, measure, advance=advance, threads=threads)
+        write_shards(source, shards, folder, region_size=region_size, measure=measure, advance=advance, threads=threads)
         written = gather(source, folder, allowed)
     except BaseException:
         for half in HALVES:
@@ -121,7 +121,7 @@ def write_source(
 
 
 def write_shards(
-    source: Source, shards: Iterable[Shard], folder: Path, region_size: int, measure: Measure, *,
+    source: Source, shards: Iterable[Shard], folder: Path, *, region_size: int, measure: Measure,
     advance: Callable[[int], None] = lambda _: None, threads: int | None = None,
 ) -> None:  # fmt: skip
     """Write some shards of a source, those that are there already left out.
@@ -138,7 +138,7 @@ def write_shards(
             images = source.train if shard.half == "train" else source.validation
             starts = range(shard.start, shard.stop, CHUNK)
             chunks = _in_order(pool, partial(_read_chunk, images, measure, shard.stop), starts, threads + 1)
-            _write_shard(shard, folder, chunks, (images.size, images.size // region_size), advance)
+            _write_shard(shard, folder, chunks, sizes=(images.size, images.size // region_size), advance=advance)
 
 
 def read_record(folder: Path, shard: Shard) -> Record | None:
@@ -208,7 +208,7 @@ def _check_damaged(damaged: list[list[str]], total: int, allowed: Allowed) -> No
 
 
 def _write_shard(
-    shard: Shard, folder: Path, chunks: Iterable[_Chunk], sizes: tuple[int, int], advance: Callable[[int], None]
+    shard: Shard, folder: Path, chunks: Iterable[_Chunk], *, sizes: tuple[int, int], advance: Callable[[int], None]
 ) -> None:
     """`sizes`: of an image, pixels, and of its map of regions."""
     n, (size, regions) = shard.stop - shard.start, sizes

@@ -27,7 +27,8 @@ SIZE = 16
 
 def opened(source: str, root: Path, **changes: object) -> Source:
     values = {
-        "seed": 0, "source": source, "splits": "folders", "labels": "folder", "damaged": "stop", "damaged_share": 0.0,
+        "seed": 0, "source": source, "splits": "folders", "labels": "folder", "manifest": "times",
+        "damaged": "stop", "damaged_share": 0.0,
         "image_size": SIZE, "flip": False, "validation": 0.25, "train_crops": 1, "validation_crops": 1,
     }  # fmt: skip
     return open_source(DataParams.model_validate(values | changes), root)

@@ -63,7 +63,9 @@ def test_any_number_of_processes_writes_the_bytes_of_one(tmp_path: Path, process
     one = write_source(data, tmp_path / "one", REGION, measure, allowed=Allowed(0.1))
     shards = shards_of(data)
     for rank in reversed(range(processes)):
-        write_shards(data, shards[rank::processes], tmp_path / "several", REGION, measure, threads=1)
+        write_shards(
+            data, shards[rank::processes], tmp_path / "several", region_size=REGION, measure=measure, threads=1
+        )
     assert gather(data, tmp_path / "several", Allowed(0.1)) == one
     several = content(tmp_path / "several")
     assert {name: data for name, data in several.items() if name.endswith(".npy")} == content(tmp_path / "one")
@@ -79,9 +81,9 @@ def test_what_was_killed_goes_on_with_the_shards_that_are_missing(tmp_path: Path
 
     killed, whole = source(50, 21, read=kill), source(50, 21, read=seen.append)
     with pytest.raises(KeyboardInterrupt):
-        write_shards(killed, shards_of(killed), tmp_path / "a", REGION, measure, threads=1)
+        write_shards(killed, shards_of(killed), tmp_path / "a", region_size=REGION, measure=measure, threads=1)
     seen.clear()
-    write_shards(whole, shards_of(whole), tmp_path / "a", REGION, measure)
+    write_shards(whole, shards_of(whole), tmp_path / "a", region_size=REGION, measure=measure)
     assert sorted(seen) == list(range(40, 71)), "two shards of 20 images were whole"
     expected = write_source(source(50, 21), tmp_path / "b", REGION, measure)
     assert gather(whole, tmp_path / "a", Allowed()) == expected
@@ -90,23 +92,23 @@ def test_what_was_killed_goes_on_with_the_shards_that_are_missing(tmp_path: Path
 @pytest.mark.parametrize("name", ["images", "labels", "entropy", "shard"])
 def test_a_shard_that_is_not_what_was_written_is_written_again(tmp_path: Path, name: str) -> None:
     data = source(50, 21)
-    write_shards(data, shards_of(data), tmp_path / "a", REGION, measure)
+    write_shards(data, shards_of(data), tmp_path / "a", region_size=REGION, measure=measure)
     before = content(tmp_path / "a")
     (path,) = (tmp_path / "a" / "train").glob(f"{name}-00001.*")
     path.write_bytes(path.read_bytes()[:-9])
-    write_shards(data, shards_of(data), tmp_path / "a", REGION, measure)
+    write_shards(data, shards_of(data), tmp_path / "a", region_size=REGION, measure=measure)
     assert content(tmp_path / "a") == before
 
 
 def test_a_file_that_has_a_link_elsewhere_is_never_written_into(tmp_path: Path) -> None:
     data = source(20, 1)
-    write_shards(data, shards_of(data), tmp_path / "a", REGION, measure)
+    write_shards(data, shards_of(data), tmp_path / "a", region_size=REGION, measure=measure)
     file, link = tmp_path / "a" / "train" / "images-00000.npy", tmp_path / "delivered.npy"
     link.hardlink_to(file)
     before = link.read_bytes()
     (tmp_path / "a" / "train" / "shard-00000.json").unlink()
     other = replace(data, train=replace(data.train, read=lambda _: Square(np.zeros((SIZE, SIZE, 3), np.uint8), False)))
-    write_shards(other, shards_of(other), tmp_path / "a", REGION, measure)
+    write_shards(other, shards_of(other), tmp_path / "a", region_size=REGION, measure=measure)
     assert file.read_bytes() != link.read_bytes() == before
 
 
@@ -144,6 +146,6 @@ def test_the_fingerprint_is_of_pixels_and_labels_of_both_halves(tmp_path: Path) 
 
 def test_the_record_says_what_a_shard_holds(tmp_path: Path) -> None:
     data = source(20, 0, damaged=(3,))
-    write_shards(data, shards_of(data), tmp_path, REGION, measure)
+    write_shards(data, shards_of(data), tmp_path, region_size=REGION, measure=measure)
     record = json.loads((tmp_path / "train" / "shard-00000.json").read_text())
     assert (record["images"], record["labels"], record["damaged"]) == (19, [0, 1, 2], [["3.png", "damaged"]])
