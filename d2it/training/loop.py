@@ -37,7 +37,7 @@ class NonFiniteLossError(RuntimeError):
     """The loss or a gradient is not finite; the message names the step and the last good checkpoint."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MicroBatch:
     """What a loss needs: which rows, its random stream, and how far training is."""
 
@@ -186,7 +186,8 @@ def _update(update: Update, run: TrainingRun, step: int, *, means: Means, data: 
         torch.manual_seed(stream_seed(run.seeds.noise, *names))  # dropout knows only the global stream
         generator = torch.Generator(run.device).manual_seed(stream_seed(run.seeds.noise, *names, "drawn"))
         with torch.autocast(run.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
-            loss, numbers = update.loss(MicroBatch(number, rows, generator, seen, next(data)))
+            micro = MicroBatch(number=number, rows=rows, generator=generator, images_seen=seen, data=next(data))
+            loss, numbers = update.loss(micro)
         (loss / count).backward()
         total += loss.detach() / count
         means.add({name: value.detach() for name, value in numbers.items()})
