@@ -72,6 +72,7 @@ def test_the_method_knows_nothing_of_dvc_slurm_or_mlflow(path: Path) -> None:
         ("d2it", "torch"),
         ("d2it.params", "torch"),
         ("benchmarks.gpu", GPU_DOES_WITHOUT),
+        ("benchmarks.latents", GPU_DOES_WITHOUT),
     ],
 )
 def test_a_module_does_without(module: str, absent: str) -> None:
