@@ -5,16 +5,17 @@ folder: 100,000 rows are 1 GB, which stay in the page cache, so that this is the
 
 - Bytes of a photo, plain and mirrored, over dense ones: at most 0.65.
 - Rows at random, in micro-batches, as training reads them: over what one H100 trains on at size B at least 5. The sum:
-  a training step takes 3 forward passes of 2 operations per multiply-add, at half of the card's bfloat16 rate, which
-  no run of ours has reached: `benchmarks.gpu` measures it.
+  training takes 3 forward passes of 2 operations per multiply-add, at half of the card's bfloat16 rate; the half is an
+  assumption, `benchmarks.gpu` measures it.
 
-Beside it the rate without threads and, where there is a GPU, with codes copied to their positions on it; and what a
-rank pays for the order of ImageNet's rows: a permutation per epoch, and its share of a step.
+Beside it the rates from the disk, with an empty page cache, without threads and, where there is a GPU, with codes
+copied to their positions on it; and what a rank pays for the order of ImageNet's rows: a permutation per epoch, and
+its share of a step.
 """
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from benchmarks.gpu import NOMINAL, SHARES
 from benchmarks.timing import arguments, in_turn, show
 from d2it.counting import META, content_pass, example_maps, multiply_adds
-from d2it.data.latents import Latents, LatentWriter
+from d2it.data.latents import CompactBatch, Latents, LatentWriter
 from d2it.device import pick_device
 from d2it.training import batches
 from d2it.training.batches import batch_rows
@@ -78,28 +79,41 @@ def trained_rate() -> float:
 
 
 class Reading:
-    """One pass over all rows, in several ways."""
+    """One pass over all rows, in several ways; each maps the files anew."""
 
-    def __init__(self, latents: Latents, device: torch.device) -> None:
-        self.latents, self.device = latents, device
-        self._read = partial(latents.read, pinned=device.type == "cuda")
+    def __init__(self, folder: Path, rows: int, device: torch.device) -> None:
+        self.folder, self.rows, self.device = folder, rows, device
+        os.sync()  # what is on its way to the disk stays in the page cache
+
+    def read(self, latents: Latents) -> Callable[[NDArray[np.int64]], CompactBatch]:
+        """As the stage reads."""
+        return partial(latents.read, pinned=self.device.type == "cuda")
 
     def ahead(self) -> None:
         """Threads read, and nobody computes."""
-        with closing(read_ahead(self._read, micro_batches(self.latents.rows))) as data:
+        with closing(read_ahead(self.read(Latents(self.folder)), micro_batches(self.rows))) as data:
             for _ in data:
                 pass
 
+    def from_disk(self) -> None:
+        """The same, once the page cache holds none of it."""
+        for path in self.folder.iterdir():
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        self.ahead()
+
     def alone(self) -> None:
         """One micro-batch after the other, without threads."""
-        for rows in micro_batches(self.latents.rows):
-            self._read(rows)
+        read = self.read(Latents(self.folder))
+        for rows in micro_batches(self.rows):
+            read(rows)
 
     def on_device(self) -> None:
         """Threads read, and the device copies codes to their positions."""
-        with closing(read_ahead(self._read, micro_batches(self.latents.rows))) as data:
+        latents = Latents(self.folder)
+        with closing(read_ahead(self.read(latents), micro_batches(self.rows))) as data:
             for batch in data:
-                self.latents.spread(batch, self.device)
+                latents.spread(batch, self.device)
 
 
 def main() -> None:
@@ -108,8 +122,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write(folder, options.rows)
-        size, reading = bytes_per_photo(folder, options.rows), Reading(Latents(folder), device)
-        runs = {"read ahead": reading.ahead, "without threads": reading.alone}
+        size, reading = bytes_per_photo(folder, options.rows), Reading(folder, options.rows, device)
+        runs = {"from the disk": reading.from_disk, "read ahead": reading.ahead, "without threads": reading.alone}
         if device.type == "cuda":
             runs["read ahead and spread"] = reading.on_device
         seconds = in_turn(runs, options.rounds)

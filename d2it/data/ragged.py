@@ -3,7 +3,8 @@
 A row is one slice, so reading one at random costs a copy of its bytes.
 """
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ class Ragged:
         """
         self._starts = Shards(folder, f"{name}_starts")
         self.rows = len(self._starts) - 1
-        self._file = lru_cache(OPEN_FILES)(lambda number: _map(folder / f"{name}-{number:05d}.npy"))
-        first = self._file(0)
+        self._file = lru_cache(OPEN_FILES)(lambda number: _File(folder / f"{name}-{number:05d}.npy"))
+        first = self._file(0).items
         self._per_file, self.item_shape, self.dtype = len(first), first.shape[1:], first.dtype
         items = int(self._starts.take(np.array([self.rows]))[0])
         self._file((items - 1) // self._per_file)
@@ -75,20 +76,40 @@ class Ragged:
     def copy(self, spans: NDArray[np.int64], out: NDArray[Any]) -> None:
         """Items of the spans (B, 2), one span after the other, into `out` (sum of lengths, *item_shape)."""
         lengths = spans[:, 1] - spans[:, 0]
-        places = np.cumsum(lengths) - lengths
         order = np.argsort(spans[:, 0])  # through the files in one direction
-        for place, (start, end) in zip(places[order].tolist(), spans[order].tolist(), strict=True):
-            self._copy_span(start, end, out[place : place + end - start])
+        places, ordered = (np.cumsum(lengths) - lengths)[order].tolist(), spans[order].tolist()
+        for start, end in ordered:
+            for file, first, last in self._parts(start, end):
+                file.ask_for(first, last)
+        for place, (start, end) in zip(places, ordered, strict=True):
+            done = place
+            for file, first, last in self._parts(start, end):
+                out[done : done + last - first] = file.items[first:last]
+                done += last - first
 
-    def _copy_span(self, start: int, end: int, out: NDArray[Any]) -> None:
-        done = 0
-        while done < end - start:
-            number, first = divmod(start + done, self._per_file)
-            part = self._file(number)[first : first + end - start - done]  # to the file's end at most
-            out[done : done + len(part)] = part
-            done += len(part)
+    def _parts(self, start: int, end: int) -> Iterator[tuple["_File", int, int]]:
+        """The files that a span lies in, and its items in each."""
+        while start < end:
+            number, first = divmod(start, self._per_file)
+            last = min(first + end - start, self._per_file)
+            yield self._file(number), first, last
+            start += last - first
 
 
-def _map(path: Path) -> NDArray[Any]:
-    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)  # a memmap slices slowly
-    return array
+class _File:
+    """A mapped file of which spans are read at random.
+
+    The kernel is asked for all spans of a batch before the first is copied, and reads nothing around them; by itself
+    it would wait for one after the other, and read 128 KiB for each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.items: NDArray[Any] = array.view(np.ndarray)  # a memmap takes longer to slice
+        self._map, self._offset, self._item_bytes = array.base, array.offset, array.nbytes // len(array)
+        self._map.madvise(mmap.MADV_RANDOM)
+
+    def ask_for(self, first: int, last: int) -> None:
+        """Items from `first` to before `last` will be read soon."""
+        start = (self._offset + first * self._item_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        self._map.madvise(mmap.MADV_WILLNEED, start, self._offset + last * self._item_bytes - start)
