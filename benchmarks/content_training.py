@@ -1,5 +1,6 @@
 """Training of the content transformer as the stage train_content does it, on random latents."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2it.data.latents import Latents, LatentWriter
+from d2it.data.latents import Latents, LatentWriter, code_moments
 from d2it.diffusion.content import draw_content_loss
 from d2it.diffusion.schedule import linear_schedule
+from d2it.grain.codes import copies_per_side
 from d2it.params.architecture import content_arguments
 from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
@@ -39,10 +41,11 @@ def write_latents(folder: Path, params: Params, rows: int) -> None:
     """Random latents at the params' sizes, half of the regions fine."""
     rng, grid, regions = np.random.default_rng(0), params.latent_grid, params.region_grid
     channels = params.dvae.latent_channels
-    moments = rng.standard_normal((rows, 2, channels, grid, grid), np.float32).astype(np.float16)
-    moments[:, 1] = np.abs(moments[:, 1])  # std
+    mean, std = torch.from_numpy(rng.standard_normal((2, rows, channels, grid, grid), np.float32))
     maps = rng.integers(0, 2, (rows, regions, regions), np.uint8)
-    with LatentWriter(folder, rows=rows, latent_channels=channels, latent_grid=grid, region_grid=regions) as writer:
+    copies = copies_per_side(params.grain.factors)
+    moments = code_moments(mean, std.abs(), torch.from_numpy(maps), copies)
+    with LatentWriter(folder, rows=rows, latent_channels=channels, region_grid=regions, copies=copies) as writer:
         writer.append(moments, maps, np.arange(rows, dtype=np.int64) % CLASSES)
 
 
@@ -60,7 +63,7 @@ class ContentTraining:
     def loss(self, micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Of a micro-batch, as in the stage."""
         losses = draw_content_loss(
-            self.schedule, self.model, self.latents.take(micro.rows, self.device), micro.generator, scale=1.0,
+            self.schedule, self.model, self.latents.spread(micro.data, self.device), micro.generator, scale=1.0,
             label_dropout=self.params.content_transformer.label_dropout, objective=self.params.diffusion.objective,
             weighting=self.params.content_transformer.loss_weighting,
         )  # fmt: skip
@@ -72,8 +75,9 @@ class ContentTraining:
         params = with_content(self.params, images=steps * self.params.content_transformer.batch_size)
         content = params.content_transformer
         update = Update(
-            name="content", model=self.model, optimizer=self.adamw, learning_rate=content.learning_rate, loss=self.loss
-        )
+            name="content", model=self.model, optimizer=self.adamw, learning_rate=content.learning_rate, loss=self.loss,
+            read=partial(self.latents.read, pinned=self.device.type == "cuda"),
+        )  # fmt: skip
         run = TrainingRun(
             params=content, rows=self.latents.rows, seeds=TrainingSeeds(0, 0, 0), device=self.device,
             checkpoints=checkpoints, report=lambda *_: None, label="train_content", ema=self.ema, ranks=ranks,

@@ -32,8 +32,11 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def arguments(about: str, rounds: int = 5, sizes: Sequence[str] = ()) -> argparse.Namespace:
-    """--json, --rounds and --threads, which all benchmarks have; --sizes where there are any. Values are defaults."""
+def arguments(about: str, rounds: int = 5, sizes: Sequence[str] = (), *, rows: int = 0) -> argparse.Namespace:
+    """--json, --rounds and --threads, which all benchmarks have; --sizes and --rows where there are any.
+
+    Values are defaults.
+    """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -42,6 +45,8 @@ def arguments(about: str, rounds: int = 5, sizes: Sequence[str] = ()) -> argpars
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default %(default)s)")
     if sizes:
         parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes, help="which (default: all)")
+    if rows:
+        parser.add_argument("--rows", type=int, default=rows, help="rows of the data set (default %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     return options

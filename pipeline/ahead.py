@@ -1,5 +1,6 @@
 """What later stages would refuse, known before the first one starts: too few images, too little space on the disk."""
 
+import math
 import shutil
 from pathlib import Path
 
@@ -30,13 +31,20 @@ def check_data(params: Params) -> Source:
 
 
 def output_bytes(params: Params, images: int, train: int) -> dict[str, int]:
-    """Bytes of the outputs that grow with the number of images, by stage; models and checkpoints are not among them."""
-    size, codes = params.data.image_size, (params.data.image_size // params.grain.factors[0]) ** 2
-    regions = (size // params.grain.region_size) ** 2
+    """Bytes of the outputs that grow with the number of images, by stage; models and checkpoints are not among them.
+
+    Of latents, what they take at `grain.fine_ratio`; as thresholds are quantiles of the same images, they have hardly
+    a code more, and fewer where many regions have the same entropy.
+    """
+    size, grain = params.data.image_size, params.grain
+    regions = (size // grain.region_size) ** 2
+    of_region = zip(grain.shares, reversed(grain.factors), strict=True)  # coarsest first
+    codes = math.ceil(regions * sum(share * (grain.region_size // factor) ** 2 for share, factor in of_region))
+    row = 2 * params.dvae.latent_channels * codes * CODE_BYTES + regions + 2 * 8  # label, and where the codes start
     views = 2 if params.data.flip else 1
     return {
         "prepare": images * (3 * size**2 + 4 * regions + 8),
-        "encode_latents": views * train * (2 * params.dvae.latent_channels * codes * CODE_BYTES + regions + 8),
+        "encode_latents": views * train * row,
         "sample": params.sample.images * 3 * size**2,
     }
 

@@ -5,7 +5,7 @@ import torch
 
 from d2it.data.arrays import Arrays
 from d2it.data.description import read_description
-from d2it.data.latents import LatentWriter, stack_moments
+from d2it.data.latents import LatentWriter, code_moments
 from d2it.data.photos import Photos
 from d2it.dvae.model import about, load_dvae
 from d2it.grain.thresholds import grain_counts, grain_maps
@@ -20,8 +20,16 @@ BATCH = 32  # fixed, because another batch size may round differently
 
 @torch.no_grad()
 def main(stage: Stage) -> dict[str, float]:
-    """Writes train/{moments,grain_maps,labels}-*.npy, train/regions_by_label.npy, float64 (classes, k), the number of
-    regions of each grain in all photos of a class, and train/config.json with DVAE, data and shares of grains.
+    """Writes train/, of each photo and, with `data.flip`, then of each mirrored one:
+
+    - moments-*.npy, float16 (codes, 2, z): mean and std of each code, once, photo by photo, and inside a photo by the
+      code's first position, row by row;
+    - moments_starts-*.npy, int64 (rows + 1,): a photo's first code, and the end of the last photo's;
+    - grain_maps-*.npy, uint8 (rows, h/S, w/S), and labels-*.npy, int64 (rows,);
+
+    copies.npy, int64 (k,): positions along a side that a code of each grain stands for, coarsest first;
+    regions_by_label.npy, float64 (classes, k): regions of each grain in all photos of a class; and config.json with
+    DVAE, data and shares of grains.
 
     Returns:
         The measured share of regions of each grain.
@@ -33,19 +41,21 @@ def main(stage: Stage) -> dict[str, float]:
     def encode(start: int) -> Arrays:
         batch = photos.take(np.arange(start, min(start + BATCH, photos.rows)), stage.device)
         maps = grain_maps(batch.entropy, model.thresholds)
-        posterior = model.encode(batch.images, torch.from_numpy(maps).to(stage.device))
-        return stack_moments(posterior.mean, posterior.std), maps, batch.labels.cpu().numpy()
+        on_device = torch.from_numpy(maps).to(stage.device)
+        posterior = model.encode(batch.images, on_device)
+        moments = code_moments(posterior.mean, posterior.std, on_device, model.copies)
+        return moments, maps, batch.labels.cpu().numpy()
 
     encoded = in_order(stage.ranks, range(0, photos.rows, BATCH), encode)
     if not stage.main_rank:
         return {}
     classes = max(1, len(read_description(stage.outputs / "prepare").classes))
-    regions, side = np.zeros((classes, len(model.copies))), photos.region_grid  # of each class and grain
-    sizes = {"latent_channels": model.latent_channels, "latent_grid": side * model.copies[0], "region_grid": side}
-    with (
-        LatentWriter(stage.out / "train", rows=photos.rows, **sizes) as writer,
-        Progress(photos.rows, "encode_latents") as progress,
-    ):
+    regions = np.zeros((classes, len(model.copies)))  # of each class and grain
+    writing = LatentWriter(
+        stage.out / "train", rows=photos.rows, latent_channels=model.latent_channels, region_grid=photos.region_grid,
+        copies=model.copies,
+    )  # fmt: skip
+    with writing as writer, Progress(photos.rows, "encode_latents") as progress:
         for moments, maps, labels in encoded:
             np.add.at(regions, labels, grain_counts(maps, regions.shape[1]))
             writer.append(moments, maps, labels)

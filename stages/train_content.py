@@ -1,5 +1,7 @@
 """Stage train_content: train the Dynamic Content Transformer on multi-grained latents."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -49,7 +51,7 @@ def main(stage: Stage) -> dict[str, float]:
 
     def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
         losses = draw_content_loss(
-            schedule, model, latents.take(micro.rows, device), micro.generator, scale=dvae.latent_scale,
+            schedule, model, latents.spread(micro.data, device), micro.generator, scale=dvae.latent_scale,
             label_dropout=p.content_transformer.label_dropout, objective=p.diffusion.objective,
             weighting=p.content_transformer.loss_weighting, flow_times=p.diffusion.flow_times,
         )  # fmt: skip
@@ -58,8 +60,9 @@ def main(stage: Stage) -> dict[str, float]:
 
     about = {"schedule": p.diffusion.schedule, "objective": p.diffusion.objective, "latents": origin}
     averaged, curve = train_transformer(
-        model, loss, name="content", params=p.content_transformer, rows=latents.rows,
-        seeds=seeds, checkpoints=Checkpoints(stage.scratch, describe(model) | about),
+        model, loss, name="content", read=partial(latents.read, pinned=device.type == "cuda"),
+        params=p.content_transformer, rows=latents.rows, seeds=seeds,
+        checkpoints=Checkpoints(stage.scratch, describe(model) | about),
         report=stage.report, ranks=stage.ranks,
     )  # fmt: skip
     if not stage.main_rank:

@@ -1,5 +1,7 @@
 """Stage train_grain: train the Dynamic Grain Transformer on the grain maps of the training set."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -46,14 +48,15 @@ def main(stage: Stage) -> dict[str, float]:
     ).to(device)
 
     def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        maps, labels = latents.take_maps(micro.rows, device)
+        maps, labels = (x.to(device) for x in micro.data)
         hidden, g = p.grain_transformer.label_dropout, micro.generator
         entropy = draw_grain_loss(schedule, model, maps, labels, generator=g, label_dropout=hidden).mean()
         return entropy, {"cross_entropy": entropy}
 
     about = {"schedule": p.diffusion.schedule, "latents": read_config(folder)}
     averaged, curve = train_transformer(
-        model, loss, name="grain", params=p.grain_transformer, rows=latents.rows, seeds=seeds,
+        model, loss, name="grain", read=partial(latents.take_maps, device=torch.device("cpu")),
+        params=p.grain_transformer, rows=latents.rows, seeds=seeds,
         checkpoints=Checkpoints(stage.scratch, describe(model) | about), report=stage.report, ranks=stage.ranks,
     )  # fmt: skip
     if not stage.main_rank:

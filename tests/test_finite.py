@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from d2it.data.latents import stack_moments
+from d2it.data.latents import code_moments
 from d2it.data.photos import to_uint8
 from d2it.errors import NonFiniteError
 from d2it.finite import require_finite
@@ -28,8 +28,9 @@ def test_images_do_not_come_out_black() -> None:
 
 
 def test_moments_beyond_float16_are_refused() -> None:
+    std, fine = torch.ones(1, 2, 2, 2), torch.ones(1, 1, 1, dtype=torch.uint8)
     with pytest.raises(NonFiniteError, match="moments"):
-        stack_moments(torch.full((1, 2, 2, 2), 1e5), torch.ones(1, 2, 2, 2))
+        code_moments(1e5 * std, std, fine, [2, 1])
 
 
 class Toy(nn.Module):

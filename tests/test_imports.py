@@ -12,7 +12,7 @@ from tests.source import direct_imports
 from tools.deps import ROOT
 
 # Inside d2it each may import those before it; its other modules import none of them, but for the two that cost models.
-FOLDERS = ("params", "data", "grain", "dvae", "transformer", "diffusion", "ranks", "training", "evaluation")
+FOLDERS = ("params", "grain", "data", "dvae", "transformer", "diffusion", "ranks", "training", "evaluation")
 COSTS = ("cost.py", "memory.py")  # imported by no other module of d2it
 KNOW_NO_MODEL = ("training", "evaluation")
 NOT_THE_METHODS = ("dvc", "mlflow", "submitit", "filelock", "psutil")
@@ -72,6 +72,7 @@ def test_the_method_knows_nothing_of_dvc_slurm_or_mlflow(path: Path) -> None:
         ("d2it", "torch"),
         ("d2it.params", "torch"),
         ("benchmarks.gpu", GPU_DOES_WITHOUT),
+        ("benchmarks.latents", GPU_DOES_WITHOUT),
     ],
 )
 def test_a_module_does_without(module: str, absent: str) -> None:

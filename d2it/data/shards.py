@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from d2it.data.arrays import read_header
+from d2it.files import replacing
 
 SHARD_BYTES = 1 << 30
 
@@ -41,7 +42,7 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, name: str, row_shape: Sequence[int], dtype: np.dtype | type, *, rows: int) -> None:
-        """`rows`: how many rows will come in all; a shard is allocated at its final size."""
+        """`rows`: how many rows will come in all; a shard is allocated at its final size. See `shorten`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.name, self.row_shape, self.dtype = folder, name, tuple(row_shape), np.dtype(dtype)
         self.rows, self.written = rows, 0
@@ -65,6 +66,19 @@ class ShardWriter:
             assert self._shard is not None
             self._shard[row : row + n] = batch[:n]
             self.written, batch = self.written + n, batch[n:]
+
+    def shorten(self) -> None:
+        """No more rows will come: cut the last shard to those that are there."""
+        self._flush()
+        shard, rows = divmod(self.written, self.shard_rows)
+        if rows and self.written < self.rows:
+            path = self._path(shard)
+            whole = np.load(path, mmap_mode="r", allow_pickle=False)
+            with replacing(path) as part:
+                short = np.lib.format.open_memmap(part, mode="w+", dtype=self.dtype, shape=(rows, *self.row_shape))
+                short[:] = whole[:rows]
+                short.flush()
+        self.rows = self.written
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"{self.name}-{shard:05d}.npy"

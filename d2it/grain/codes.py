@@ -68,6 +68,17 @@ def codes_once(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor
     return rearrange(grid, "b c y x -> b y x c")[first_positions(grain_map, copies)]
 
 
+def spread_codes(codes: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor:
+    """The inverse of `codes_once`: each code at all positions that it stands for, (n_codes, C) -> (B, C, H/f_1, W/f_1).
+
+    Where the batch lies; nothing is differentiated.
+    """
+    first = first_positions(grain_map, copies)  # (B, H/f_1, W/f_1)
+    number = first.flatten().cumsum(0).view_as(first) - 1  # of the code, at its first position
+    number = copy_codes(number[:, None], grain_map, copies)[:, 0]  # (B, H/f_1, W/f_1)
+    return rearrange(codes[number], "b y x c -> b c y x").contiguous()
+
+
 def first_positions(grain_map: Tensor, copies: Sequence[int]) -> Tensor:
     """True at the first (top left) position of each code: (B, H/f_1, W/f_1) bool."""
     grain = enlarge(grain_map, copies[0]).long()  # (B, H/f_1, W/f_1)

@@ -6,6 +6,7 @@ the result does not depend on how many ranks there are, and gradient accumulatio
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.means import Means
+from d2it.training.read_ahead import read_ahead
 from d2it.training.state import load_state, state_tensors
 from d2it.training.watchdog import Watchdog
 
@@ -35,7 +37,7 @@ class NonFiniteLossError(RuntimeError):
     """The loss or a gradient is not finite; the message names the step and the last good checkpoint."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MicroBatch:
     """What a loss needs: which rows, its random stream, and how far training is."""
 
@@ -43,6 +45,7 @@ class MicroBatch:
     rows: NDArray[np.int64]  # (micro_batch,)
     generator: torch.Generator
     images_seen: int  # before this step
+    data: Any = None  # what `Update.read` read of the rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,7 @@ class Update:
     optimizer: torch.optim.Optimizer
     learning_rate: float
     loss: Callable[[MicroBatch], tuple[Tensor, Mapping[str, Tensor]]]  # mean over the micro-batch, and numbers
+    read: Callable[[NDArray[np.int64]], Any] = lambda _: None  # rows (micro_batch,); ahead of time, in other threads
     starts_at: int = 0  # images seen
     after_step: Callable[[int], None] | None = None  # (step), on all ranks, once the optimiser has made its step
 
@@ -91,12 +95,12 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
     seen = start * params.batch_size
     whole = params.steps * params.batch_size
     bar, watchdog = Progress(whole, run.label, start=seen), Watchdog(run.label, run.ranks.stop.hung)
-    with run.ranks.stop.between_steps(), bar as progress, watchdog:
+    reads = closing(read_ahead(_read, _coming(updates, run, start)))
+    with run.ranks.stop.between_steps(), bar as progress, watchdog, reads as data:
         for step in range(start, params.steps):
             seen = step * params.batch_size
-            for update in updates:
-                if seen >= update.starts_at:
-                    _update(update, run, step, means)
+            for update in _joined(updates, seen):
+                _update(update, run, step, means=means, data=data)
             if run.ema is not None:
                 run.ema.update(updates[0].model, step)
             progress.update(params.batch_size)
@@ -138,6 +142,23 @@ def save(updates: list[Update], run: TrainingRun, step: int, *, curve: Curve, me
         print(f"{run.label}: checkpoint of step {step} not written: {error}", flush=True)
 
 
+def _joined(updates: list[Update], seen: int) -> list[Update]:
+    return [update for update in updates if seen >= update.starts_at]
+
+
+def _coming(updates: list[Update], run: TrainingRun, start: int) -> Iterator[tuple[Update, NDArray[np.int64]]]:
+    """This rank's micro-batches from step `start` on, in the order in which `train` comes to them."""
+    for step in range(start, run.params.steps):
+        for update in _joined(updates, step * run.params.batch_size):
+            for _, rows in micro_batches(run, step):
+                yield update, rows
+
+
+def _read(coming: tuple[Update, NDArray[np.int64]]) -> Any:
+    update, rows = coming
+    return update.read(rows)
+
+
 def _resume(updates: list[Update], run: TrainingRun, means: Means) -> tuple[int, Curve]:
     newest = run.checkpoints.newest(run.device)
     if newest is None:
@@ -154,7 +175,7 @@ def _crosses(seen: int, batch_size: int, every: int) -> bool:
     return seen // every > (seen - batch_size) // every
 
 
-def _update(update: Update, run: TrainingRun, step: int, means: Means) -> None:
+def _update(update: Update, run: TrainingRun, step: int, *, means: Means, data: Iterator[Any]) -> None:
     params = run.params
     count = params.batch_size // params.micro_batch
     seen = step * params.batch_size
@@ -165,7 +186,8 @@ def _update(update: Update, run: TrainingRun, step: int, means: Means) -> None:
         torch.manual_seed(stream_seed(run.seeds.noise, *names))  # dropout knows only the global stream
         generator = torch.Generator(run.device).manual_seed(stream_seed(run.seeds.noise, *names, "drawn"))
         with torch.autocast(run.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
-            loss, numbers = update.loss(MicroBatch(number, rows, generator, seen))
+            micro = MicroBatch(number=number, rows=rows, generator=generator, images_seen=seen, data=next(data))
+            loss, numbers = update.loss(micro)
         (loss / count).backward()
         total += loss.detach() / count
         means.add({name: value.detach() for name, value in numbers.items()})

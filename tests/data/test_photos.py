@@ -1,4 +1,4 @@
-"""Prepared photos and encoded latents come back as they were written, mirrored where asked."""
+"""Prepared photos come back as they were written, mirrored where asked."""
 
 from pathlib import Path
 
@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2it.data.latents import Latents, LatentWriter, stack_moments
 from d2it.data.photos import Photos, to_float, to_uint8
 from d2it.data.shards import Shards, ShardWriter, Shuffled
 from d2it.grain.entropy import region_entropy
@@ -79,19 +78,6 @@ def test_the_first_of_shuffled_rows_are_a_fair_sample_and_all_rows_are_there_onc
     shuffled = Shuffled(Shards(tmp_path, "x"))
     assert len(set(shuffled.take(np.arange(60)).tolist())) == 10
     assert sorted(shuffled.take(np.arange(len(shuffled)))) == sorted(np.repeat(np.arange(10), 100))
-
-
-def test_latents_come_back_with_maps_and_labels(tmp_path: Path) -> None:
-    mean, std = torch.randn(6, 4, 8, 8).half().float(), torch.rand(6, 4, 8, 8).half().float()
-    maps, labels = torch.randint(0, 2, (6, 4, 4), dtype=torch.uint8), torch.arange(6)
-    with LatentWriter(tmp_path, rows=6, latent_channels=4, latent_grid=8, region_grid=4) as writer:
-        for rows in (slice(4), slice(4, 6)):
-            writer.append(stack_moments(mean[rows], std[rows]), maps[rows].numpy(), labels[rows].numpy())
-    latents = Latents(tmp_path)
-    assert (latents.rows, latents.latent_channels, latents.latent_grid, latents.region_grid) == (6, 4, 8, 4)
-    batch = latents.take(np.array([5, 0]), CPU)
-    for part, expected in zip(batch, (mean, std, maps, labels), strict=True):
-        assert torch.equal(part, expected[[5, 0]])
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts file descriptors where Linux lists them")

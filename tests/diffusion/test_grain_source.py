@@ -20,8 +20,9 @@ FINE = {0: 0.1, 2: 0.9, 3: 0.5}  # class 1 has no image
 def latents(tmp_path: Path) -> Latents:
     """Thirty rows whose maps name their class: its number of fine regions."""
     maps = np.stack([(np.arange(16) < 3 * label + 1).reshape(4, 4) for label in LABELS]).astype(np.uint8)
-    with LatentWriter(tmp_path, rows=len(LABELS), latent_channels=1, latent_grid=8, region_grid=4) as writer:
-        writer.append(np.zeros((len(LABELS), 2, 1, 8, 8), np.float16), maps, LABELS)
+    with LatentWriter(tmp_path, rows=len(LABELS), latent_channels=1, region_grid=4, copies=[2, 1]) as writer:
+        codes = maps.size + 3 * int(maps.sum())
+        writer.append(np.zeros((codes, 2, 1), np.float16), maps, LABELS)
     return Latents(tmp_path)
 
 

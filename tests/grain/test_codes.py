@@ -5,7 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2it.grain.codes import code_weight, codes_once, combine, copies_per_side, copy_codes, first_positions
+from d2it.grain.codes import (
+    code_weight,
+    codes_once,
+    combine,
+    copies_per_side,
+    copy_codes,
+    first_positions,
+    spread_codes,
+)
 
 FACTORS = [[8], [8, 16], [8, 16, 32], [8, 16, 32, 64]]
 cases = settings(max_examples=20, deadline=None)
@@ -57,6 +65,7 @@ def test_weights_sum_to_the_number_of_codes_and_codes_once_lists_each_once(seed:
     grid = copy_codes(torch.randn(2, 4, side, side), grain_map, copies)
     codes = [code[:, 0, 0] for code in code_values(grid, grain_map, copies)]
     once = codes_once(grid, grain_map, copies)
+    assert torch.equal(spread_codes(once, grain_map, copies), copy_codes(grid, grain_map, copies)), "and back again"
     assert float(code_weight(grain_map, copies).sum()) == pytest.approx(len(codes))
     assert int(first_positions(grain_map, copies).sum()) == len(once) == len(codes)
     assert torch.equal(once.sort(0).values, torch.stack(codes).sort(0).values)

@@ -58,11 +58,19 @@ def test_class_agreement_is_wanted_where_there_are_classes(classes: int) -> None
 
 
 def test_bytes_of_outputs_are_those_of_the_demo() -> None:
-    """1,898 images of 64 x 64 pixels; latents of 8 x 8 codes, mean and deviation of 4 channels, plain and mirrored."""
+    """1,898 images of 64 x 64 pixels; latents of 4 x 4 regions, half of them with 4 codes and half with 1, mean and
+    deviation of 4 channels, plain and mirrored."""
     sizes = output_bytes(changed(), 1898, 1518)
     assert sizes["prepare"] == 1898 * (64 * 64 * 3 + 16 * 4 + 8)
-    assert sizes["encode_latents"] == 2 * 1518 * (8 * 64 * 2 + 16 + 8)
+    assert sizes["encode_latents"] == 2 * 1518 * (8 * (8 * 4 + 8) * 2 + 16 + 8 + 8)
     assert sizes["sample"] == 1008 * 64 * 64 * 3
+
+
+def test_latents_of_a_photo_at_the_papers_sizes_take_at_most_065_of_dense_ones() -> None:
+    """33,296 bytes: mean and deviation of 4 channels at 32 x 32 positions, grain map and label, plain and mirrored."""
+    grain = {"factors": [8, 16], "fine_ratio": 0.5}
+    sizes = output_bytes(changed(data={"image_size": 256, "flip": True}, grain=grain), 1, 1)
+    assert sizes["encode_latents"] <= 0.65 * 33296
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,24 @@
 """Training is a pure function of its params: interruptions, micro-batches and ranks do not show in the weights."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from d2it.params.sections import TrainingParams
 from d2it.ranks.ranks import Ranks
+from d2it.ranks.stopping import Stopped
 from d2it.seeds import TrainingSeeds
+from d2it.training.batches import batch_rows
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
 from d2it.training.loop import MicroBatch, NonFiniteLossError, TrainingRun, Update, train
@@ -161,6 +167,79 @@ def test_after_each_step_of_the_optimiser_an_update_gets_the_step_once(tmp_path:
     assert [step for step, _ in calls] == [0, 1, 2]
     assert calls[-1][1] == float(first.detach().sum()), "called when the weights have moved"
     assert len({weights for _, weights in calls}) == 3
+
+
+@pytest.mark.parametrize("in_two", [False, True])
+def test_each_loss_gets_what_was_read_of_its_own_rows(tmp_path: Path, *, in_two: bool) -> None:
+    """Also where an update joins late, one reads nothing, and a run goes on from a checkpoint."""
+    run = build(tmp_path, images=48 if in_two else 96)[1]
+    seen: list[tuple[str, int]] = []
+
+    def of(name: str, read: Callable[[NDArray[np.int64]], Any] | None, starts_at: int) -> Update:
+        (own,), _ = build(tmp_path)
+
+        def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+            assert micro.data == (None if read is None else read(micro.rows))
+            seen.append((name, micro.images_seen))
+            return own.loss(micro)
+
+        changes = {} if read is None else {"read": read}
+        return replace(own, name=name, loss=loss, starts_at=starts_at, **changes)
+
+    updates = [
+        of("a", lambda rows: ("a", *rows.tolist()), 0), of("b", None, 0), of("c", lambda rows: -rows.sum(), 56),
+    ]  # fmt: skip
+    train(updates, run)
+    if in_two:
+        run.params = TrainingParams.model_validate(PARAMS)
+        train(updates, run)
+    assert [seen.count((name, 0)) for name in "abc"] == [2, 2, 0]
+    assert [seen.count((name, 88)) for name in "abc"] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_rank_reads_its_own_rows_alone_and_all_ranks_read_each_step_once(tmp_path: Path, size: int) -> None:
+    """To the end, and none of another rank."""
+    read: list[list[int]] = []
+    for rank in range(size):
+        updates, run = build(tmp_path / str(rank), images=24, micro_batch=2, cooldown_images=0)
+        run.ranks = Alone(rank, size)
+        read.append([])
+        train([replace(updates[0], read=lambda rows, rank=rank: read[rank].extend(rows))], run)
+    assert [len(rows) for rows in read] == [24 // size] * size
+    expected = np.concatenate([batch_rows(7, step, 8, len(DATA)) for step in range(3)])
+    assert sorted(row for rows in read for row in rows) == sorted(expected)
+
+
+@pytest.mark.parametrize("end", ["reader", "loss", "asked", "done"])
+def test_however_training_ends_no_reader_is_left(tmp_path: Path, end: str) -> None:
+    updates, run = build(tmp_path, kill_at=40 if end == "loss" else None)
+
+    def read(rows: NDArray[np.int64]) -> None:
+        if end == "reader" and 39 in rows:
+            raise OSError("disk")
+
+    if end == "asked":
+        run.report = lambda *_: run.ranks.stop.ask(15)
+    raised = {"reader": OSError, "loss": KilledError, "asked": Stopped}
+    with pytest.raises(raised[end]) if end in raised else nullcontext():
+        train([replace(updates[0], read=read)], run)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("reader")]
+
+
+class Alone(Ranks):
+    """A rank that waits for no other."""
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Its own."""
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Its own."""
+        return x
+
+    def asked_to_stop(self) -> int:
+        """Never."""
+        return 0
 
 
 def test_micro_batches_that_ranks_cannot_share_are_refused() -> None:
