@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from d2it.data.imageset import DataError
+from d2it.data import sources, write
+from d2it.data.imageset import DataError, Square
 from d2it.data.shards import Shards
 from d2it.grain.entropy import region_entropy
 from d2it.params.load import check_params, load_params
@@ -173,3 +174,34 @@ def test_shown_photos_are_of_as_many_classes_as_there_is_room_for(classes: int, 
     assert len(set(chosen.tolist())) == 8
     assert len(np.unique(labels[chosen])) == expected
     assert prepare.of_each_class(labels[:2], 8).tolist() == [0, 1]
+
+
+def test_a_killed_run_goes_on_with_the_shards_that_are_missing_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "SHARD_IMAGES", 8)
+    photos, reads = photo_folder(tmp_path / "photos", 40), []
+    expected, *_ = run(tmp_path / "whole", source=str(photos), validation=0.2)
+    decode = sources.decode
+
+    def counted(file: bytes, size: int) -> Square:
+        reads.append(size)
+        return decode(file, size)
+
+    def killed(file: bytes, size: int) -> Square:
+        if len(reads) > 20:
+            raise KeyboardInterrupt
+        return counted(file, size)
+
+    monkeypatch.setattr(sources, "decode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "outputs", source=str(photos), validation=0.2)
+    assert not list((tmp_path / "outputs" / "prepare").iterdir())
+    (tmp_path / "outputs" / "prepare").rmdir()
+    reads.clear()
+    monkeypatch.setattr(sources, "decode", counted)
+    out, *_ = run(tmp_path / "outputs", source=str(photos), validation=0.2)
+    assert len(reads) == 24, "two of five shards were whole"
+    for path in expected.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (out / path.relative_to(expected)).read_bytes()
