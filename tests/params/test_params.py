@@ -65,13 +65,13 @@ def test_the_demo_is_valid() -> None:
         ({"dvae__channels": 20}, "dvae.channels = 20: must be a multiple of 32, or 8 or 16"),
         ({"dvae__regularizer": "vae"}, "dvae.regularizer = 'vae': must be 'kl' or 'vq'"),
         ({"dvae__micro_batch": 7}, "dvae.micro_batch = 7: must divide dvae.batch_size"),
-        ({"sample__steps": 2000}, "sample.steps = 2000: must be at most 999, with diffusion.timesteps 1000"),
+        ({"sample__steps": 2000}, "sample.steps = 2000: must be at most 1000, with diffusion.timesteps 1000"),
         (
-            {"sample__sampler": "heun"},
-            "sample.sampler = 'heun': must be ddpm, ddim or dpm-solver++ for diffusion.objective",
+            {"diffusion__objective": "v"},
+            "sample.sampler = 'euler': must be ddpm, ddim or dpm-solver++ for diffusion.objective",
         ),
         (
-            {"diffusion__objective": "flow"},
+            {"sample__sampler": "dpm-solver++"},
             "sample.sampler = 'dpm-solver++': must be euler or heun for diffusion.objective 'flow'",
         ),
         ({"sample__guidance_channels": 5}, "sample.guidance_channels = 5: must be at most 4, or 'all'"),
