@@ -52,7 +52,7 @@ STEPS = 100
 Numbers = dict[str, float]
 
 
-def photos(folder: Path, count: int, size: tuple[int, int], distinct: int, classes: int) -> None:
+def photos(folder: Path, count: int, *, size: tuple[int, int], distinct: int, classes: int) -> None:
     """JPEGs in class folders: crops of scikit-image's photos, of which so many are distinct."""
     rng, sources, kept = np.random.default_rng(0), read_photos(), []
     for number in range(distinct):
@@ -91,7 +91,7 @@ def over_pillow(count: int, rounds: int) -> dict[str, object]:
     spawned = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(2, spawned) as processes:
         images, numbers = Path(name, "images"), iter(range(1 << 20))
-        photos(images, count, PHOTO, 200, 10)
+        photos(images, count, size=PHOTO, distinct=200, classes=10)
         paths = sorted(images.rglob("*.JPEG"))
         batches = [paths[start : start + 64] for start in range(0, count, 64)]
 
@@ -161,7 +161,7 @@ def rehearsal(count: int) -> dict[str, object]:
     numbers: dict[str, object] = {"images": count}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photos(folder / "images", count, (TINY, TINY), 1000, CLASSES)
+        photos(folder / "images", count, size=(TINY, TINY), distinct=1000, classes=CLASSES)
         for part in ("manifest", "prepare", "train_dvae", "encode_latents", "train_content"):
             start = time.perf_counter()
             process = multiprocessing.get_context("spawn").Process(target=apart, args=(part, folder))
