@@ -121,12 +121,12 @@ class Victim:
         return [ranks[rank] for rank in sorted(ranks)]
 
     def _processes(self, *words: str) -> list[psutil.Process]:
-        found = []
+        processes = []
         for process in psutil.process_iter(["cmdline", "cwd"]):
             command, cwd = process.info["cmdline"] or [], process.info["cwd"] or ""
             if all(word in command for word in words) and cwd.startswith(str(self.folder)):
-                found.append(process)
-        return found
+                processes.append(process)
+        return processes
 
     def jobs(self) -> dict[str, Queued]:
         """Its jobs in SLURM's queue that are not over."""
