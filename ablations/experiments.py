@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.errors import StageError
 
 State = Literal["done", "running", "queued", "failed", "missing"]
 LIMIT = 600.0  # seconds that one command of dvc or git may take
+TRIES, TRY_SECONDS = 4, 5.0
 OURS = ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")  # of a stage, if this runs inside one
 
 
@@ -52,13 +54,27 @@ def done(root: Path) -> dict[str, str]:
 
 
 def queue(root: Path) -> Queue:
-    """The tasks that are queued, run or have failed."""
-    printed = dvc(root, "queue", "status")
+    """The tasks that are queued, run or have failed.
+
+    Raises:
+        StageError: dvc cannot tell, several times.
+    """
+    printed = _queue_status(root)
     states: dict[str, State] = {"Running": "running", "Queued": "queued", "Failed": "failed"}
     rows = re.findall(rf"^([0-9a-f]{{7}}) +(\S+) .*\b({'|'.join(states)}) *$", printed, re.MULTILINE)
     workers = re.search(r"(\d+) active, (\d+) idle", printed)
     tasks = tuple(Task(task, name, states[state]) for task, name, state in rows)
     return Queue(tasks, int(workers[1]) + int(workers[2]) if workers else 0)
+
+
+def _queue_status(root: Path) -> str:
+    """Asked again where it fails: its workers write the files that it reads, which it may meet empty."""
+    for _ in range(TRIES - 1):
+        try:
+            return dvc(root, "queue", "status")
+        except StageError:
+            time.sleep(TRY_SECONDS)
+    return dvc(root, "queue", "status")
 
 
 def why(root: Path, name: str) -> str:
