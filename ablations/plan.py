@@ -22,7 +22,7 @@ from d2it.params.sections import DataParams, Params
 from pipeline.dag import definitions
 from pipeline.errors import StageError
 from pipeline.key import content_md5
-from pipeline.manifest import MissingError, read_manifest
+from pipeline.manifest import MissingError, known_manifest
 
 
 @dataclass(frozen=True)
@@ -179,13 +179,13 @@ def params_hash(params: Params) -> str:
 def origin_hash(root: Path, data: DataParams) -> str:
     """4 hex digits of the code that dvc.yaml names and of the images: a result of others bears another name.
 
-    Where the images are not at hand, of the code alone.
+    Where neither the images nor the workspace's manifest of them are at hand, of the code alone.
     """
     stages = definitions(root / "dvc.yaml").values()
     paths = sorted({dep for stage in stages for dep in stage.deps if not dep.startswith("outputs/")})
     listed = [(path, content_md5(root / path)) for path in paths]
     with suppress(MissingError):
-        listed.append((data.source, read_manifest(data, root).sha256))
+        listed.append((data.source, known_manifest(data, root, root).sha256))
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:4]
 
 

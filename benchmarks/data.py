@@ -49,7 +49,6 @@ IMAGENET, CLASSES, TINY = 1_281_167, 1000, 32
 SIZE, REGION, BANDWIDTH = 256, 16, 0.01
 PHOTOS, PHOTO = 4096, (500, 375)
 STEPS = 100
-Numbers = dict[str, float]
 
 
 def photos(folder: Path, count: int, *, size: tuple[int, int], distinct: int, classes: int) -> None:

@@ -134,6 +134,23 @@ def read_contents(path: Path, listing: Listing, kept: Path) -> dict[str, str]:
     return hashes
 
 
+def known_manifest(data: DataParams, root: Path, workspace: Path) -> Manifest:
+    """As `read_manifest`; where the images are not at hand, the one that `workspace` has of them.
+
+    Raises:
+        MissingError: neither is there.
+        DataError: as `read_manifest`.
+    """
+    try:
+        return read_manifest(data, root)
+    except MissingError as error:
+        before = _previous(workspace)
+        if before is None or before.source != data.source:
+            raise
+        print(f"manifest: {error}: taken to be as it was", file=sys.stderr)
+        return before
+
+
 def main() -> int:
     """Exit code 0, with the manifest in outputs/manifest/; 2 for a mistake that one line explains.
 
@@ -141,15 +158,8 @@ def main() -> int:
     there already stays.
     """
     try:
-        data = load_params().data
-        before = _previous()
-        try:
-            manifest = read_manifest(data, find_root())
-        except MissingError as error:
-            if before is None or before.source != data.source:
-                raise
-            print(f"manifest: {error}: taken to be as it was", file=sys.stderr)
-            return 0
+        before = _previous(Path())
+        manifest = known_manifest(load_params().data, find_root(), Path())
         if manifest != before:
             write_text(PATH, json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
         again = "" if before is None else ", as before" if manifest == before else ", not as before: prepare runs again"
@@ -161,18 +171,18 @@ def main() -> int:
     return 0
 
 
-def _previous() -> Manifest | None:
+def _previous(workspace: Path) -> Manifest | None:
     with suppress(UnreadableFileError, TypeError):
-        return Manifest(**read_json(PATH))
+        return Manifest(**read_json(workspace / PATH))
     return None
 
 
 def _load_contents(kept: Path) -> dict[str, tuple[Stat, str]]:
     """sha256 of each file that was read, and its stat then; a line that a kill has cut is left out."""
     known = {}
-    with suppress(FileNotFoundError), kept.open(encoding="utf-8") as lines:
+    with suppress(FileNotFoundError), kept.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            with suppress(ValueError):
+            with suppress(ValueError, TypeError):
                 name, size, time, sha256 = json.loads(line)
                 known[name] = (Stat(size, time), sha256)
     return known

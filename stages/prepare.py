@@ -1,7 +1,6 @@
 """prepare: images in, shards out; with the entropy of each region, its quantiles, and grain maps to look at."""
 
 import logging
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from d2it import pictures
 from d2it.data.description import DataDescription, write_description
-from d2it.data.imageset import DataError, Source
+from d2it.data.imageset import Source
 from d2it.data.shards import Shards
 from d2it.data.sources import open_source, summary
 from d2it.data.write import HALVES, Allowed, Written, check_space, gather, shards_of, write_shards
@@ -93,12 +92,7 @@ def write_halves(stage: Stage, source: Source) -> Written | None:
     if not stage.main_rank:
         return None
     allowed = Allowed(data.damaged_share if data.damaged == "skip" else 0.0, stage.out / DAMAGED)
-    try:
-        written = gather(source, stage.scratch, allowed)
-    except DataError:  # other data, or params, will have another scratch folder
-        for half in HALVES:
-            shutil.rmtree(stage.scratch / half)
-        raise
+    written = gather(source, stage.scratch, allowed)
     for half in HALVES:
         link_files((stage.scratch / half).glob("*.npy"), stage.out / half)
     return written

@@ -13,7 +13,7 @@ from d2it.data.formats import SHOWN, counted, lines, read_path
 from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError, printable
 from d2it.data.labelled import Rules
 from d2it.data.layout import Half, Layout
-from d2it.data.torchvision_sets import PREFIX, open_torchvision
+from d2it.data.torchvision_sets import PREFIX, open_torchvision, path_of
 from d2it.data.twemoji import open_twemoji
 from d2it.params.sections import DataParams
 
@@ -42,10 +42,14 @@ def open_source(data: DataParams, root: Path) -> Source:
 
 
 def files_of(source: str, root: Path) -> Path | None:
-    """Where the user's files of a `data.source` should lie; None where it needs none."""
+    """Where the user's files of a `data.source` should lie; None where it needs none.
+
+    Raises:
+        DataError: a data set of torchvision without a path.
+    """
     if source in ("skimage", "twemoji"):
         return None
-    path = source.removeprefix(PREFIX).partition(":")[2] if source.startswith(PREFIX) else source
+    path = path_of(source) if source.startswith(PREFIX) else source
     return root / Path(path).expanduser()
 
 

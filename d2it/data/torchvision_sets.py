@@ -49,10 +49,8 @@ def open_torchvision(source: str, root: Path, rules: Rules) -> tuple[ImageFiles,
     Raises:
         DataError: another name, or files that are missing or damaged.
     """
-    name, _, path = source.removeprefix(PREFIX).partition(":")
-    if name not in SETS or not path:
-        raise DataError(f"must be {PREFIX}NAME:PATH, with a NAME of {', '.join(SETS)}")
-    folder = root / Path(path).expanduser()
+    folder = root / Path(path_of(source)).expanduser()
+    name = source.removeprefix(PREFIX).partition(":")[0]
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     sets = {split: _open(name, folder, arguments) for split, arguments in SETS[name].items()}
@@ -71,6 +69,18 @@ def open_torchvision(source: str, root: Path, rules: Rules) -> tuple[ImageFiles,
         return _content(sets[split][int(row)][0])
 
     return ImageFiles(images.names, {}, read), lay_out(images, rules)
+
+
+def path_of(source: str) -> str:
+    """PATH of `torchvision:NAME:PATH`.
+
+    Raises:
+        DataError: there is none, or the name is that of no set.
+    """
+    name, _, path = source.removeprefix(PREFIX).partition(":")
+    if name not in SETS or not path:
+        raise DataError(f"must be {PREFIX}NAME:PATH, with a NAME of {', '.join(SETS)}")
+    return path
 
 
 def _open(name: str, folder: Path, arguments: Mapping[str, Any]) -> Any:

@@ -98,28 +98,6 @@ def shards_of(source: Source) -> list[Shard]:
     ]
 
 
-def write_source(
-    source: Source, folder: Path, region_size: int, measure: Measure, *,
-    allowed: Allowed = Allowed(), advance: Callable[[int], None] = lambda _: None, threads: int | None = None,
-) -> Written:  # fmt: skip
-    """Write all shards to `folder/train` and `folder/validation`; see `write_shards` and `gather`.
-
-    On failure both folders are removed.
-    """
-    check_space(source, folder)
-    shards = shards_of(source)
-    try:
-        write_shards(source, shards, folder, region_size=region_size, measure=measure, advance=advance, threads=threads)
-        written = gather(source, folder, allowed)
-    except BaseException:
-        for half in HALVES:
-            shutil.rmtree(folder / half, ignore_errors=True)
-        raise
-    for shard in shards:
-        record_path(folder, shard).unlink()
-    return written
-
-
 def write_shards(
     source: Source, shards: Iterable[Shard], folder: Path, *, region_size: int, measure: Measure,
     advance: Callable[[int], None] = lambda _: None, threads: int | None = None,
@@ -156,7 +134,7 @@ def read_record(folder: Path, shard: Shard) -> Record | None:
 
 
 def gather(source: Source, folder: Path, allowed: Allowed) -> Written:
-    """Look at all shards of a source together, which are whole.
+    """Look at all shards of a source together, which are whole. Where they cannot be used they are removed.
 
     Raises:
         DataError: more damaged images than are allowed, or a class that loses all of its training images by them.
@@ -164,10 +142,13 @@ def gather(source: Source, folder: Path, allowed: Allowed) -> Written:
     records = {shard: Record(**read_json(record_path(folder, shard))) for shard in shards_of(source)}
     total = len(source.train) + len(source.validation)
     damaged = [one for record in records.values() for one in record.damaged]
-    _check_damaged(damaged, total, allowed)
-    kept = {label for shard, record in records.items() if shard.half == "train" for label in record.labels}
-    if lost := set(source.train.labels.tolist()) - kept:
-        raise DataError(f"class {source.classes[min(lost)]}: none of its training images can be read")
+    try:
+        _check_damaged(damaged, total, allowed)
+        _check_classes(source, records)
+    except DataError:  # of other data, or with other params, all of them would be others
+        for half in HALVES:
+            shutil.rmtree(folder / half, ignore_errors=True)
+        raise
     digest = hashlib.sha256()
     for shard, record in records.items():
         digest.update(f"{shard.half} {record.sha256}\n".encode())
@@ -192,6 +173,12 @@ def check_space(source: Source, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size - there > free:
         raise DataError(f"{folder}: the images take {size / 1e9:.1f} GB, free are {free / 1e9:.1f} GB")
+
+
+def _check_classes(source: Source, records: dict[Shard, Record]) -> None:
+    kept = {label for shard, record in records.items() if shard.half == "train" for label in record.labels}
+    if lost := set(source.train.labels.tolist()) - kept:
+        raise DataError(f"class {source.classes[min(lost)]}: none of its training images can be read")
 
 
 def _check_damaged(damaged: list[list[str]], total: int, allowed: Allowed) -> None:

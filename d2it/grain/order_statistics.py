@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOW_BITS = 12
-AT_A_TIME = 1 << 22  # numbers
+AT_A_TIME = 1 << 20  # numbers
 
 
 def order_statistics(blocks: Sequence[NDArray[np.float32]], ranks: NDArray[np.int64]) -> NDArray[np.float32]:
     """The numbers that would have the places `ranks`, from 0, if all of `blocks` were sorted: of the shape of `ranks`.
 
-    Memory: 24 MB, and 16 kB for each rank that is far from all others.
+    Memory: some 60 MB, and 16 kB for each rank that is far from all others.
     """
     bins = 1 << (32 - LOW_BITS)
     counts = np.zeros(bins, np.int64)

@@ -15,7 +15,8 @@ from PIL import Image
 from d2it.data.files import open_files
 from d2it.data.imageset import DataError, Source
 from d2it.data.sources import open_crops, open_images, without_labels
-from d2it.data.write import Allowed, Written, write_source
+from d2it.data.write import Allowed, Written
+from tests.data.written import write_source
 
 SIZE = 16
 

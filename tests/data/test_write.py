@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from d2it.data import write
 from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError
 from d2it.data.shards import Shards
-from d2it.data.write import Allowed, gather, shards_of, write_shards, write_source
+from d2it.data.write import Allowed, gather, shards_of, write_shards
+from tests.data.written import write_source
 
 SIZE, REGION = 8, 4
 
@@ -126,6 +127,13 @@ def test_a_shard_of_damaged_images_alone_has_no_files(tmp_path: Path) -> None:
 def test_damaged_images_of_all_shards_are_named_together(tmp_path: Path) -> None:
     data = source(50, 21, damaged=(3, 22, 60))
     with pytest.raises(DataError, match=r"3 of 71 .*: 3\.png: damaged; 22\.png: damaged; 60\.png: damaged"):
+        write_source(data, tmp_path / "a", REGION, measure)
+    assert not any((tmp_path / "a").iterdir())
+
+
+def test_too_many_damaged_images_leave_nothing_also_where_a_half_is_empty(tmp_path: Path) -> None:
+    data = source(30, 0, damaged=(3,))
+    with pytest.raises(DataError, match=r"1 of 30 .*: 3\.png: damaged"):
         write_source(data, tmp_path / "a", REGION, measure)
     assert not any((tmp_path / "a").iterdir())
 

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from d2it.data.imageset import DataError
 from d2it.params.load import load_params
 from d2it.params.sections import DataParams
 from d2it.yaml import read_yaml
 from pipeline import manifest
-from pipeline.manifest import Manifest, MissingError, read_manifest
+from pipeline.manifest import Manifest, MissingError, known_manifest, read_manifest
 from tests.smallest import Repository
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +133,22 @@ def test_torchvisions_data_sets_are_the_files_that_it_reads(tmp_path: Path) -> N
     assert read_manifest(data("torchvision:MNIST:sets"), tmp_path).files == 3
 
 
+@pytest.mark.parametrize("source", ["torchvision:MNIST", "torchvision:MNIST:", "torchvision:os:sets"])
+def test_a_data_set_of_torchvision_without_name_or_path_is_refused_and_no_folder_is_walked(
+    tmp_path: Path, source: str
+) -> None:
+    with pytest.raises(DataError, match="must be torchvision:NAME:PATH"):
+        read_manifest(data(source), tmp_path)
+
+
+def test_rubbish_among_what_was_read_of_contents_is_read_again(tmp_path: Path) -> None:
+    folder = images(tmp_path / "images")
+    before = state(folder, "contents")
+    (kept,) = (tmp_path / ".d2it" / "manifests").iterdir()
+    kept.write_bytes(b"5\nnull\n\xff\xfe[\n" + kept.read_bytes()[20:])
+    assert state(folder, "contents") == before
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     folder = images(tmp_path / "images")
     os.mkfifo(folder / "pipe.png")
@@ -168,9 +185,11 @@ def test_where_the_images_are_not_at_hand_the_manifest_stays(
 ) -> None:
     assert manifest.main() == 0
     before = (workspace / manifest.PATH).read_bytes()
+    known = known_manifest(data("../images"), workspace, workspace)
     (workspace.parent / "images").rename(workspace.parent / "away")
     assert manifest.main() == 0
     assert (workspace / manifest.PATH).read_bytes() == before
+    assert known_manifest(data("../images"), workspace, workspace) == known
     assert "no such file or folder: taken to be as it was" in capsys.readouterr().err
 
 
