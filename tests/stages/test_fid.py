@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from skimage import data
 from torch import Tensor, nn
 
-from d2it.data.description import DataDescription, write_description
+from d2it.data.description import write_description
 from d2it.data.photos import Photos, to_uint8
-from d2it.data.samples import Samples, SamplesWriter
-from d2it.data.shards import Shards, ShardWriter
+from d2it.data.samples import Samples
+from d2it.data.shards import Shards
 from d2it.dvae.model import DynamicVAE, load_dvae, save_dvae
 from d2it.errors import UserError
 from d2it.evaluation.all_pairs import kid
@@ -27,26 +26,28 @@ from d2it.evaluation.frechet import GaussianStatistics, frechet_distance
 from d2it.evaluation.images import fair_sample
 from d2it.evaluation.measure import Pass
 from d2it.evaluation.similarity import ssim
-from d2it.grain.entropy import region_entropy
 from d2it.grain.thresholds import grain_maps
 from d2it.params.architecture import dvae_arguments
 from d2it.params.load import load_params
-from d2it.params.sections import FIDParams, Params
-from d2it.ranks.ranks import Ranks
 from d2it.weights import WeightsError
 from pipeline.errors import StageError
 from stages import encode_latents, fid
-from stages.stage import Stage
 from tests.evaluation.test_measure import WIDTH, Projection
+from tests.stages.small_fid import (
+    ABOUT,
+    PERCEPTUAL,
+    SAMPLES,
+    TRAIN,
+    VALIDATION,
+    crops,
+    params,
+    stage,
+    write_prepared,
+    write_samples,
+)  # fmt: skip
 from tools.deps import ROOT
 
-TRAIN, VALIDATION, SAMPLES = 14, 9, 12
-ABOUT = DataDescription(
-    train=TRAIN, validation=VALIDATION, classes=["astronaut", "coffee"], labels="folder", image_size=32,
-    fingerprint="one",
-)  # fmt: skip
 GRAIN_MAPS = "grain_maps_"
-PERCEPTUAL = {"perceptual": "st_lpips", "perceptual_weight": 0.1}
 
 
 class Installed(Projection):
@@ -71,30 +72,6 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fid, "open_perceptual", lambda name, weights: Difference())
 
 
-def crops(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Of two photos in turn, with their labels."""
-    rng, labels = np.random.default_rng(seed), np.arange(count) % 2
-    photos = data.astronaut(), data.coffee()[:, :400]
-    corners = rng.integers(0, 400 - 32, (count, 2))
-    return np.stack([photos[i % 2][y : y + 32, x : x + 32] for i, (y, x) in enumerate(corners)]), labels
-
-
-def write_prepared(prepare: Path, about: DataDescription) -> None:
-    for half, count in (("train", about.train), ("validation", about.validation)):
-        images, labels = crops(count, seed=count)
-        entropy = region_entropy(images, 16, 0.01)
-        for name, rows in (("images", images), ("entropy", entropy), ("labels", labels)):
-            with ShardWriter(prepare / half, name, rows.shape[1:], rows.dtype, rows=count) as writer:
-                writer.append(rows)
-    write_description(prepare, about)
-
-
-def write_samples(path: Path, count: int = SAMPLES, size: int = 32) -> None:
-    images, labels = crops(count, seed=1)
-    with SamplesWriter(path, images=count, size=size) as writer:
-        writer.append(images[:, :size, :size], labels)
-
-
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the earlier stages leave: 32 x 32 photos, a DVAE without training, its latents, samples and their maps."""
@@ -115,32 +92,6 @@ def outputs(earlier: Path, tmp_path: Path) -> Path:
     """A copy to change."""
     shutil.copytree(earlier, tmp_path / "outputs")
     return tmp_path / "outputs"
-
-
-def params(**changes: Any) -> Params:
-    """The demo's, with a small section `fid` in which some keys have other values."""
-    demo = load_params(ROOT / "params.yaml")
-    small = {"batch_size": 4, "neighbours": 2, "reference_images": 6, "classifier_images": 10}
-    fid_params = FIDParams.model_validate(demo.fid.model_dump() | small | changes)
-    return demo.model_copy(update={"fid": fid_params, "dvae": demo.dvae.model_copy(update=PERCEPTUAL)})
-
-
-def stage(outputs: Path, reports: list[set[str]] | None = None, *, name: str = "fid", **changes: Any) -> Stage:
-    def report(_: int, __: Mapping[str, float], pictures: Mapping[str, NDArray[np.uint8]] | None = None) -> None:
-        if reports is not None:
-            reports.append(set(pictures or {}))
-
-    (outputs / name).mkdir(exist_ok=True)
-    return Stage(
-        name=name,
-        params=params(**changes),
-        outputs=outputs,
-        scratch=outputs / "scratch",
-        weights=outputs / "weights",
-        device=torch.device("cpu"),
-        ranks=Ranks(),
-        report=report,
-    )
 
 
 def without_maps(numbers: Mapping[str, float]) -> dict[str, float]:
