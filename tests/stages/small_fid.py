@@ -8,15 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage import data
+from torch import Tensor, nn
 
 from d2it.data.description import DataDescription, write_description
 from d2it.data.samples import SamplesWriter
 from d2it.data.shards import ShardWriter
+from d2it.dvae.model import DynamicVAE, save_dvae
 from d2it.grain.entropy import region_entropy
+from d2it.params.architecture import dvae_arguments
 from d2it.params.load import load_params
 from d2it.params.sections import FIDParams, Params
 from d2it.ranks.ranks import Ranks
+from stages import encode_latents
 from stages.stage import Stage
+from tests.evaluation.test_measure import Projection
 from tools.deps import ROOT
 
 TRAIN, VALIDATION, SAMPLES = 14, 9, 12
@@ -25,6 +30,17 @@ ABOUT = DataDescription(
     fingerprint="one",
 )  # fmt: skip
 PERCEPTUAL = {"perceptual": "st_lpips", "perceptual_weight": 0.1}
+
+
+class Installed(Projection):
+    name, identity = "efficientnet_lite0", "efficientnet_lite0 of a test 1"
+
+
+class Difference(nn.Module):
+    """Stands for a perceptual distance."""
+
+    def forward(self, images: Tensor, others: Tensor) -> Tensor:
+        return (images - others).abs().mean((1, 2, 3))
 
 
 def crops(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -75,3 +91,15 @@ def stage(outputs: Path, reports: list[set[str]] | None = None, *, name: str = "
         ranks=Ranks(),
         report=report,
     )
+
+
+def write_earlier(outputs: Path) -> None:
+    """Photos, a DVAE without training, its latents, samples and their maps."""
+    write_prepared(outputs / "prepare", ABOUT)
+    torch.manual_seed(0)
+    model = DynamicVAE(**dvae_arguments(load_params(ROOT / "params.yaml")))
+    model.thresholds, model.data = [2.0], "one"
+    save_dvae(outputs / "train_dvae", model)
+    encode_latents.main(stage(outputs, name="encode_latents"))
+    write_samples(outputs / "sample" / "samples.npz")
+    np.save(outputs / "sample" / "grain_maps.npy", np.random.default_rng(0).integers(0, 2, (SAMPLES, 2, 2), np.uint8))

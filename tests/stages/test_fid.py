@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from d2it.data.description import write_description
 from d2it.data.photos import Photos, to_uint8
 from d2it.data.samples import Samples
 from d2it.data.shards import Shards
-from d2it.dvae.model import DynamicVAE, load_dvae, save_dvae
+from d2it.dvae.model import load_dvae
 from d2it.errors import UserError
 from d2it.evaluation.all_pairs import kid
 from d2it.evaluation.extractor import Extractor, Features
@@ -27,11 +26,9 @@ from d2it.evaluation.images import fair_sample
 from d2it.evaluation.measure import Pass
 from d2it.evaluation.similarity import ssim
 from d2it.grain.thresholds import grain_maps
-from d2it.params.architecture import dvae_arguments
-from d2it.params.load import load_params
 from d2it.weights import WeightsError
 from pipeline.errors import StageError
-from stages import encode_latents, fid
+from stages import fid
 from tests.evaluation.test_measure import WIDTH, Projection
 from tests.stages.small_fid import (
     ABOUT,
@@ -39,26 +36,16 @@ from tests.stages.small_fid import (
     SAMPLES,
     TRAIN,
     VALIDATION,
+    Difference,
+    Installed,
     crops,
     params,
     stage,
-    write_prepared,
+    write_earlier,
     write_samples,
 )  # fmt: skip
-from tools.deps import ROOT
 
 GRAIN_MAPS = "grain_maps_"
-
-
-class Installed(Projection):
-    name, identity = "efficientnet_lite0", "efficientnet_lite0 of a test 1"
-
-
-class Difference(nn.Module):
-    """Stands for a perceptual distance."""
-
-    def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        return (images - others).abs().mean((1, 2, 3))
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +63,7 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the earlier stages leave: 32 x 32 photos, a DVAE without training, its latents, samples and their maps."""
     outputs = tmp_path_factory.mktemp("earlier") / "outputs"
-    write_prepared(outputs / "prepare", ABOUT)
-    torch.manual_seed(0)
-    model = DynamicVAE(**dvae_arguments(load_params(ROOT / "params.yaml")))
-    model.thresholds, model.data = [2.0], "one"
-    save_dvae(outputs / "train_dvae", model)
-    encode_latents.main(stage(outputs, name="encode_latents"))
-    write_samples(outputs / "sample" / "samples.npz")
-    np.save(outputs / "sample" / "grain_maps.npy", np.random.default_rng(0).integers(0, 2, (SAMPLES, 2, 2), np.uint8))
+    write_earlier(outputs)
     return outputs
 
 
