@@ -59,15 +59,35 @@ def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[st
         ]
         for name in ready:
             entry = waiting.pop(name)
-            params = {key: _value(values, key, name) for key in entry.get("params", {}).get("params.yaml", {})}
-            if params != entry.get("params", {}).get("params.yaml", {}):
+            if _params_of(name, entry, values) != _recorded_params(entry):
                 continue
-            deps = {dep["path"]: dep["md5"] for dep in entry["deps"]}
-            keys[name] = _hash({"stage": name, "cmd": entry["cmd"], "params": params, "deps": deps})
+            keys[name] = recorded_key(name, entry, values)
             outputs |= {out["path"]: out["md5"] for out in entry.get("outs", [])}
         if not ready:
             break
     return keys
+
+
+def recorded_key(name: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """What `stage_key` gave when the stage ran that a dvc.lock holds as `entry`, whatever params.yaml holds by now.
+
+    Args:
+        name: of the stage.
+        entry: of it in the dvc.lock.
+        values: params.yaml as JSON values, checked: 1 where dvc.lock may have 1.0.
+    """
+    params, recorded = _params_of(name, entry, values), _recorded_params(entry)
+    deps = {dep["path"]: dep["md5"] for dep in entry["deps"]}
+    same = params if params == recorded else recorded
+    return _hash({"stage": name, "cmd": entry["cmd"], "params": same, "deps": deps})
+
+
+def _recorded_params(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(entry.get("params", {}).get("params.yaml", {}))
+
+
+def _params_of(name: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _value(values, key, name) for key in _recorded_params(entry)}
 
 
 def _hash(parts: dict[str, Any]) -> str:

@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.root import find_root
-from slurm.in_use import Jobs, entry_of, hold
-from slurm.ledger import FORGET_DAYS
+from slurm.in_use import Jobs, hold
+from slurm.ledger import FORGET_DAYS, entry_of
 
 DAYS = 7
 _ABOUT = """Lists what stages have left under .d2it/, with sizes and ages: per run (a stage with one key) its job, its
-scratch folder with checkpoints, its logs and locks; and what killed commands have left half removed. What is in use,
-or may be, is never removed, nor are MLflow's database and pictures, journals and weights."""
-_FOLDERS = {"jobs": "job", "scratch": "scratch", "logs": "logs"}
+scratch folder with checkpoints, its result until DVC has recorded it, its logs and locks; and what killed commands have
+left half removed. What is in use, or may be, is never removed, nor are MLflow's database and pictures, journals and
+weights."""
+_FOLDERS = {"jobs": "job", "scratch": "scratch", "delivered": "result", "logs": "logs"}
 _LOCKS = (".lock", ".waiters", ".runs")
 _RUN = re.compile(r".+-[0-9a-f]{16}")
 _GONE = ".gone-"  # in the name of a folder whose removal has begun, as in slurm/ledger.py

@@ -24,7 +24,7 @@ def freeze(workspace: Path, tree: Path, stage: Definition) -> None:
             shutil.copyfile(workspace / name, tree / name)
     for path in (*stage.deps, *stage.persistent):
         if path.startswith("outputs/") and (workspace / path).exists():
-            _link(workspace / path, tree / path)
+            link(workspace / path, tree / path)
 
 
 def deliver_outputs(tree: Path, workspace: Path, name: str) -> None:
@@ -33,14 +33,14 @@ def deliver_outputs(tree: Path, workspace: Path, name: str) -> None:
     part, old = outputs / f".{name}.part", outputs / f".{name}.old"  # a folder cannot take the place of another
     for left in (part, old):
         shutil.rmtree(left, ignore_errors=True)
-    _link(tree / "outputs" / name, part)
+    link(tree / "outputs" / name, part)
     if (outputs / name).exists():
         (outputs / name).rename(old)
     part.rename(outputs / name)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """Hard links to a file or to all files of a folder; copies where the file system has no links."""
     if not source.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)

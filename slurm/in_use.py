@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from slurm.ledger import Entry
+from slurm.ledger import Entry, entry_of
 from slurm.queue import ask
 from slurm.states import OVER, look_up
 
@@ -43,12 +43,6 @@ def _take(path: Path, stack: ExitStack, make: bool) -> bool:
         return True
     except OSError:  # held; or a file system without locks, or a file of another user: nobody knows
         return False
-
-
-def entry_of(root: Path, name: str) -> Entry:
-    """The ledger's entry of the run `name`, whether or not it exists."""
-    stage, _, key = name.rpartition("-")
-    return Entry(root, stage, key)
 
 
 class Jobs:

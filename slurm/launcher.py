@@ -14,7 +14,7 @@ from pipeline.errors import StageError
 from pipeline.git import commit, uncommitted
 from pipeline.key import stage_key
 from pipeline.root import find_root
-from slurm import local, sbatch
+from slurm import delivered, local, sbatch
 from slurm.capabilities import refuse_impossible
 from slurm.cluster import Resources, load_resources
 from slurm.frozen import deliver_outputs, freeze
@@ -48,16 +48,15 @@ def launch(stage: str) -> int:
 
         check_data(params)
     entry = Entry(root, stage, stage_key(stage))
-    if target == "inline":
-        from stages.entry import run  # imports torch
-
-        run(stage, entry.key)
-        entry.clear_scratch()
-        return 0
     sweep(root)
+    delivered.forget(root)
+    if target == "inline":
+        return _run_inline(entry)
     with Interrupt() as interrupt, entry.waiting() as waiter:
         try:
             with entry.lock():
+                if delivered.take(entry):
+                    return 0
                 existing = _find_job(entry, target, interrupt)
                 job = existing or _submit(entry, target, resources, interrupt)
         except AbandonedError:
@@ -74,9 +73,22 @@ def launch(stage: str) -> int:
                 _deliver(entry)
                 if waiter.is_only():
                     job.cancel()  # a dead node's daemon may never have ended it
+                    delivered.keep(entry)
                     entry.clear_scratch()
-                    entry.clear()
     return code
+
+
+def _run_inline(entry: Entry) -> int:
+    """In this process."""
+    from stages.entry import run  # imports torch
+
+    with entry.lock():
+        if delivered.take(entry):
+            return 0
+    run(entry.stage, entry.key)
+    delivered.keep_workspace(entry)
+    entry.clear_scratch()
+    return 0
 
 
 def _deliver(entry: Entry) -> None:

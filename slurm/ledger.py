@@ -56,19 +56,24 @@ class Entry:
         """The job's files for its launchers; the logs outlive the entry."""
         return Files(self.folder, self.root / ".d2it" / "logs" / self.name)
 
+    @property
+    def delivered(self) -> Path:
+        """The result once all launchers have it; slurm/delivered.py."""
+        return self.root / ".d2it" / "delivered" / self.name
+
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         """Hold while looking up the job, submitting it or delivering its result: one launcher at a time.
 
         Raises:
-            StageError: another launcher holds it for ten minutes.
+            StageError: another launcher holds it for so many seconds.
         """
         path = self.root / ".d2it" / "locks" / f"{self.name}.lock"
         refusal = (
-            f"{self.stage}: {path} has been held by another launcher for {LOCK_SECONDS:.0f} s: end it; if its machine "
+            f"{self.stage}: {path} has been held by another launcher for {seconds:.0f} s: end it; if its machine "
             "is dead and the file server keeps its lock, remove the file"
         )
-        with locked(path, seconds=LOCK_SECONDS, refusal=refusal):
+        with locked(path, seconds=seconds, refusal=refusal):
             yield
 
     @contextmanager
@@ -98,6 +103,12 @@ class Entry:
             gone = self.folder.with_name(f"{self.name}.gone-{time.time_ns()}")
             self.folder.rename(gone)  # never half an entry, even if this process is killed here
             shutil.rmtree(gone, ignore_errors=True)
+
+
+def entry_of(root: Path, name: str) -> Entry:
+    """The entry of the run `name`, whether or not it exists."""
+    stage, _, key = name.rpartition("-")
+    return Entry(root, stage, key)
 
 
 def sweep(root: Path) -> None:

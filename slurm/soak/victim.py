@@ -103,10 +103,10 @@ class Victim:
 
     def forget(self) -> None:
         """The training has never run."""
-        shutil.rmtree(self.folder / "outputs" / STAGE, ignore_errors=True)
+        for path in (f"outputs/{STAGE}", ".d2it/delivered", ".dvc/cache/runs"):
+            shutil.rmtree(self.folder / path, ignore_errors=True)
         for path in ("dvc.lock", ".d2it/mlflow.db"):
             (self.folder / path).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
 
     def launchers(self) -> list[psutil.Process]:
         """Those that wait for the job."""
