@@ -28,7 +28,6 @@ from PIL import Image
 
 from benchmarks.timing import in_turn, show
 from d2it.data.crops import read_photos
-from d2it.data.decode import _centre_square
 from d2it.data.description import read_description
 from d2it.data.sources import open_images
 from d2it.data.write import shards_of, write_shards
@@ -74,8 +73,14 @@ def photos(folder: Path, count: int, *, size: tuple[int, int], distinct: int, cl
 def bare(paths: list[Path]) -> None:
     """Pillow alone, by ADM's rule."""
     for path in paths:
-        with Image.open(path) as image:
-            np.asarray(_centre_square(image.convert("RGB"), SIZE))
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        while min(image.size) >= 2 * SIZE:
+            image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+        width, height = (round(side * SIZE / min(image.size)) for side in image.size)
+        left, top = (width - SIZE) // 2, (height - SIZE) // 2
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        np.asarray(resized.crop((left, top, left + SIZE, top + SIZE)))
 
 
 def ours(images: Path, out: Path, rank: int, ranks: int) -> None:

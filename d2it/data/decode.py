@@ -8,9 +8,11 @@ import io
 
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from d2it.data.imageset import Square
+from d2it.data.resample import resize_middle
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # by content: suffixes lie
 MAX_PIXELS = 1 << 27  # of an image; decoding so many takes 1 GB of memory, with transparency 1.6 GB
@@ -44,7 +46,7 @@ def decode(file: bytes, size: int) -> Square:
         raise ValueError(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
-    return Square(np.asarray(_centre_square(rgb, size)), min(rgb.size) < size)
+    return Square(_centre_square(rgb, size), min(rgb.size) < size)
 
 
 def _jpeg(file: bytes) -> Image.Image:
@@ -78,7 +80,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _centre_square(image: Image.Image, size: int) -> Image.Image:
+def _centre_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Shorter side to `size`, then the middle of the longer one.
 
     Halving with a box filter while the image is at least twice too large, then one bicubic step.
@@ -86,9 +88,6 @@ def _centre_square(image: Image.Image, size: int) -> Image.Image:
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
-    width, height = round(image.width * scale), round(image.height * scale)
-    if width * height > MAX_PIXELS:
+    if image.width * scale * image.height * scale > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels: too narrow")
-    image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    return resize_middle(image, size)

@@ -11,7 +11,7 @@ import functools
 import math
 
 import numpy as np
-from einops import rearrange
+from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d  # type: ignore[import-untyped]
 from scipy.sparse import csr_array  # type: ignore[import-untyped]
@@ -19,7 +19,6 @@ from scipy.sparse import csr_array  # type: ignore[import-untyped]
 LUMA = np.array([0.2989, 0.5870, 0.1140], np.float32)  # of R, G, B
 KNOTS_PER_SIGMA = 3  # entropies of photos are then wrong by 1e-5 nats at most
 NEGLIGIBLE = 1e-6  # of a kernel's height: nine of ten coefficients at the paper's bandwidth
-CACHED = 1 << 14  # intensities at a time: their arrays stay in the processor's cache
 PADDING = 16  # knots beyond [0, 1] while the spline is fitted, so that its ends do not matter
 
 
@@ -28,38 +27,24 @@ def region_entropy(images: NDArray[np.uint8], region_size: int, bandwidth: float
 
     Equal to the direct sum to better than 1e-4 nats, but far cheaper. As a function of the intensity, the kernel of a
     bin is a cubic spline Σ_g c_gj B_g(x), so p(b_j) ∝ Σ_g (Σ_i B_g(x_i)) c_gj: each intensity adds to the 4 B-splines
-    that are not zero there, and one matrix product does the rest. Images are measured one by one, so that an image's
-    entropies do not depend on its batch. No sum is BLAS's, whose order depends on threads and on the kind of processor:
-    every machine gets the same bytes.
+    that are not zero there, and a sparse product does the rest. Every sum has its fixed order, so that every machine
+    gets the same bytes, and an image's entropies do not depend on its batch. Compiled at the first call, in seconds;
+    the interpreter's lock is not held.
     """
-    return np.stack([_image_entropy(image, region_size, bandwidth) for image in images])
+    return np.stack([_image_entropy(np.ascontiguousarray(image), region_size, bandwidth) for image in images])
 
 
 def _image_entropy(image: NDArray[np.uint8], region_size: int, bandwidth: float) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 -> (h, w) float32."""
+    """(H, W, 3) uint8 -> (h, w) float32; the R = h w regions are columns of all arrays between."""
     H, W, _ = image.shape
     S = region_size
     h, w = H // S, W // S
     spline = _kernel_spline(S * S, bandwidth)  # (P, G)
-    scale = LUMA * np.float32(KNOTS_PER_SIGMA / (255 * bandwidth))
-    pixels = rearrange(image, "(y p) (x q) c -> c (p q) (y x)", p=S, q=S)
-    n = max(1, CACHED // (S * S))
-    parts = []
-    for start in range(0, h * w, n):
-        red, green, blue = pixels[..., start : start + n]
-        position = red * scale[0] + green * scale[1] + blue * scale[2]  # luma in knots, (S², n)
-        parts.append(_entropies(position, spline))
-    return np.concatenate(parts).reshape(h, w)
-
-
-def _entropies(position: NDArray[np.float32], spline: csr_array) -> NDArray[np.float32]:
-    """Of R regions: (S², R), lumas in knots, -> (R,)."""
     _, G = spline.shape
-    density = spline @ _spline_histogram(position, G)  # (P, R)
-    density = np.maximum(density, 1e-30, dtype=np.float64)  # the spline may dip below zero
-    density /= density.sum(0)
-    entropy: NDArray[np.float32] = -(density * np.log(density)).sum(0).astype(np.float32)
-    return entropy
+    histogram = np.zeros((G, h * w), np.float32)
+    _add_splines(image, S, LUMA * np.float32(KNOTS_PER_SIGMA / (255 * bandwidth)), histogram)
+    density = _multiply((spline.data, spline.indices, spline.indptr), histogram)
+    return _entropies(density).astype(np.float32).reshape(h, w)
 
 
 @functools.lru_cache(maxsize=4)
@@ -73,15 +58,66 @@ def _kernel_spline(bins: int, bandwidth: float) -> csr_array:
     return csr_array(np.where(abs(used) < NEGLIGIBLE, 0, used).T.astype(np.float32))
 
 
-def _spline_histogram(position: NDArray[np.float32], splines: int) -> NDArray[np.float32]:
-    """Sums (G, R) of the cubic B-splines at positions (n, R), which are >= 0 and in units of the spacing of knots."""
-    _, R = position.shape
-    left = position.astype(np.int64)
-    t = position - left.astype(np.float32)  # (n, R)
-    first = (left * R + np.arange(R)).ravel()
-    rising, falling = t * t * t / 6, (1 - t) * (1 - t) * (1 - t) / 6
-    before = 2 / 3 - t * t + 3 * rising
-    histogram = np.zeros(splines * R, np.float32)
-    for offset, weight in enumerate((falling, before, 1 - falling - before - rising, rising)):
-        np.add.at(histogram[offset * R :], first, weight.ravel())
-    return histogram.reshape(splines, R)
+@njit(nogil=True)
+def _add_splines(
+    image: NDArray[np.uint8], S: int, luma_in_knots: NDArray[np.float32], histogram: NDArray[np.float32]
+) -> None:
+    """Add the cubic B-splines at the lumas of each region to its column of the histogram, (G, R)."""
+    h, w = image.shape[0] // S, image.shape[1] // S
+    n = S * S * w  # pixels of a row of regions
+    one, three, six, two_thirds = np.float32(1), np.float32(3), np.float32(6), np.float32(2 / 3)
+    red, green, blue = luma_in_knots
+    first, weights = np.empty(n, np.int32), np.empty((4, n), np.float32)
+    flat, R = histogram.reshape(-1), np.int32(h * w)
+    for y in range(h):
+        pixels = image[y * S : (y + 1) * S].reshape(-1)
+        for i in range(n):
+            luma = np.float32(pixels[3 * i]) * red
+            luma = luma + np.float32(pixels[3 * i + 1]) * green + np.float32(pixels[3 * i + 2]) * blue
+            knot = np.int32(luma)
+            t = luma - np.float32(knot)
+            rising, falling = t * t * t / six, (one - t) * (one - t) * (one - t) / six
+            before = two_thirds - t * t + three * rising
+            first[i] = knot * R + np.int32(y * w)
+            weights[0, i], weights[1, i], weights[3, i] = falling, before, rising
+            weights[2, i] = one - falling - before - rising
+        for spline in range(4):
+            i = 0
+            for _ in range(S):
+                for x in range(w):
+                    to = np.uint32(spline * R + np.int32(x))
+                    for _ in range(S):
+                        flat[np.uint64(np.uint32(first[i]) + to)] += weights[spline, i]  # unsigned: no test for < 0
+                        i += 1
+
+
+@njit(nogil=True)
+def _multiply(
+    spline: tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]], histogram: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The arrays of a csr matrix (P, G) times the histogram (G, R) -> (P, R)."""
+    values, columns, starts = spline
+    P, R = len(starts) - 1, histogram.shape[1]
+    density = np.zeros((P, R), np.float32)
+    for j in range(P):
+        row = density[j]
+        for k in range(starts[j], starts[j + 1]):
+            value, splines = values[k], histogram[columns[k]]
+            for r in range(R):
+                row[r] += value * splines[r]
+    return density
+
+
+@njit(nogil=True)
+def _entropies(density: NDArray[np.float32]) -> NDArray[np.float64]:
+    """-Σ p log p of each column (P, R) -> (R,), in nats; the spline may dip below zero."""
+    P, R = density.shape
+    total, entropy = np.zeros(R), np.zeros(R)
+    for j in range(P):
+        for r in range(R):
+            total[r] += max(np.float64(density[j, r]), 1e-30)
+    for j in range(P):
+        for r in range(R):
+            p = max(np.float64(density[j, r]), 1e-30) / total[r]
+            entropy[r] -= p * math.log(p)
+    return entropy
