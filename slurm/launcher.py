@@ -8,6 +8,7 @@ from pathlib import Path
 
 from d2it.params.load import load_params
 from d2it.params.sections import Params
+from d2it.threads import share_cores, spin_briefly
 from pipeline.dag import definition, definitions
 from pipeline.downloads import ensure
 from pipeline.errors import StageError
@@ -80,11 +81,13 @@ def launch(stage: str) -> int:
 
 def _run_inline(entry: Entry) -> int:
     """In this process."""
-    from stages.entry import run  # imports torch
-
     with entry.lock():
         if delivered.take(entry):
             return 0
+    spin_briefly()
+    from stages.entry import run  # imports torch
+
+    share_cores()
     run(entry.stage, entry.key)
     delivered.keep_workspace(entry)
     entry.clear_scratch()

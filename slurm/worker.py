@@ -20,6 +20,7 @@ import submitit
 
 from d2it.errors import UserError
 from d2it.ranks.stopping import HUNG, Stop, Stopped, stop_again_where_lost
+from d2it.threads import share_cores, spin_briefly
 from pipeline.inputs import verify_inputs
 from slurm.environment import call
 from slurm.job import Files
@@ -77,15 +78,18 @@ def _run(
     order: dict[str, Any], *, files: Files, environment: submitit.JobEnvironment, attempt: int, stop: Stop
 ) -> None:
     """Run the stage as one of the job's ranks; torch is imported here, not by the launcher."""
+    spin_briefly()
     import torch
 
     from d2it.ranks.ranks import Ranks
     from slurm.rendezvous import join
     from stages.entry import run
 
+    rank, size = environment.global_rank, environment.num_tasks
     if "SLURM_CPUS_PER_TASK" in os.environ:
         torch.set_num_threads(int(os.environ["SLURM_CPUS_PER_TASK"]))
-    rank, size = environment.global_rank, environment.num_tasks
+    else:
+        share_cores(size)
     if torch.cuda.is_available():
         torch.cuda.set_device(environment.local_rank % torch.cuda.device_count())
     if size > 1:

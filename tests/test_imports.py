@@ -18,7 +18,7 @@ KNOW_NO_MODEL = ("training", "evaluation")
 NOT_THE_METHODS = ("dvc", "mlflow", "submitit", "filelock", "psutil")
 GPU_DOES_WITHOUT = (
     "pydantic ruamel lpips tabulate tqdm PIL scipy skimage threadpoolctl torchvision torch_fidelity "
-    "vector_quantize_pytorch numba dvc mlflow submitit filelock psutil matplotlib"
+    "vector_quantize_pytorch numba joblib dvc mlflow submitit filelock psutil matplotlib"
 )
 FILES = sorted(p.relative_to(ROOT) for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 METHOD = [path for path in FILES if path.parts[0] == "d2it"]

@@ -12,10 +12,11 @@ from pipeline.dag import is_local
 from pipeline.packages import PACKAGES
 
 ROOT = Path(__file__).parents[1]
-# Shapes no result: what checks params and weights, shows progress, writes files whole, or says where things are.
+# Shapes no result: checks params and weights, shows progress, writes files whole, counts cores, says where things are.
 NO_DEPS = (
     "d2it.errors", "d2it.files", "d2it.nested", "d2it.params.load", "d2it.params.sections", "d2it.progress",
-    "d2it.ranks.stopping", "d2it.weights", "pipeline.errors", "pipeline.root", "stages.lineage", "stages.stage",
+    "d2it.ranks.stopping", "d2it.threads", "d2it.weights", "pipeline.errors", "pipeline.root", "stages.lineage",
+    "stages.stage",
 )  # fmt: skip
 
 

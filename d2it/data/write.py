@@ -8,7 +8,6 @@ bounded memory; neither their number nor that of the processes changes a byte.
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from d2it.data.imageset import DataError, ImageSet, Source, UnreadableError, printable
 from d2it.data.shards import SHARD_BYTES
 from d2it.files import UnreadableFileError, read_json, replacing, write_text
+from d2it.threads import usable_cores
 
 CHUNK = 16  # images that a thread decodes and measures at a time; fixed, so that thread counts change no byte
 SHARD_IMAGES = 2048  # at most, of about 1 GiB at most: what is lost where a process is killed
@@ -81,11 +81,6 @@ class _Chunk(NamedTuple):
     entropy: NDArray[np.float32]  # (n, h, w)
     enlarged: int
     damaged: list[UnreadableError]  # of others than those n
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on (a job's share of its node)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shards_of(source: Source) -> list[Shard]:

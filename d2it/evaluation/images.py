@@ -20,7 +20,7 @@ from d2it.data.imageset import DataError
 from d2it.data.layout import class_names
 from d2it.data.samples import Samples
 from d2it.data.shards import Shards
-from d2it.data.write import usable_cores
+from d2it.threads import usable_cores
 
 
 class Images(Protocol):

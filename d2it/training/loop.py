@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from d2it.params.sections import TrainingParams
@@ -21,6 +21,7 @@ from d2it.progress import Progress
 from d2it.ranks.ranks import Ranks
 from d2it.ranks.stopping import Stopped
 from d2it.seeds import TrainingSeeds, stream_seed
+from d2it.training.background import BackgroundWriter
 from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA
@@ -80,7 +81,8 @@ class TrainingRun:
 def train(updates: list[Update], run: TrainingRun) -> Curve:
     """Train from the newest good checkpoint, or from the start, to run.params.images.
 
-    A checkpoint is written at intervals, when the process is asked to end, and at the end: what follows may fail.
+    A checkpoint is written at intervals, while training goes on. When the process is asked to end, and at the end, it
+    is waited for: what follows may fail.
 
     Returns:
         The curve: at each point `images` and the mean of every number since the point before.
@@ -96,11 +98,12 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
     whole = params.steps * params.batch_size
     bar, watchdog = Progress(whole, run.label, start=seen), Watchdog(run.label, run.ranks.stop.hung)
     reads = closing(read_ahead(_read, _coming(updates, run, start)))
-    with run.ranks.stop.between_steps(), bar as progress, watchdog, reads as data:
+    writes = BackgroundWriter(run.checkpoints, partial(_print_not_written, run.label))
+    with run.ranks.stop.between_steps(), bar as progress, watchdog, reads as data, writes as writer:
         for step in range(start, params.steps):
             seen = step * params.batch_size
             for update in _joined(updates, seen):
-                _update(update, run, step, means=means, data=data)
+                _update(update, run, step, means=means, data=data, writer=writer)
             if run.ema is not None:
                 run.ema.update(updates[0].model, step)
             progress.update(params.batch_size)
@@ -112,7 +115,11 @@ def train(updates: list[Update], run: TrainingRun) -> Curve:
                 run.report(seen, point)
             asked, last = run.ranks.asked_to_stop(), step + 1 == params.steps
             if asked or last or _crosses(seen, params.batch_size, params.checkpoint_images):
-                save(updates, run, step + 1, curve=curve, means=means)
+                records = {"curve": list(curve), "means": means.state(run.ranks)}  # on all ranks
+                if run.ranks.rank == 0:
+                    writer.save(step + 1, state_tensors(updates, run.ema), records)
+            if asked or last:
+                writer.wait()
             if asked:
                 run.ranks.barrier()  # a rank that left would take the others with it
                 print(f"{run.label}: stopped after step {step + 1} ({seen} images)", flush=True)
@@ -128,18 +135,9 @@ def micro_batches(run: TrainingRun, step: int) -> Iterator[tuple[int, NDArray[np
         yield number, rows[number * params.micro_batch : (number + 1) * params.micro_batch]
 
 
-def save(updates: list[Update], run: TrainingRun, step: int, *, curve: Curve, means: Means) -> None:
-    """Write a checkpoint after `step` steps; all ranks call it, rank 0 writes.
-
-    A full disk does not end a training that goes well: the line in the log says which checkpoint is missing.
-    """
-    records = {"curve": curve, "means": means.state(run.ranks)}
-    if run.ranks.rank:
-        return
-    try:
-        run.checkpoints.save(step, state_tensors(updates, run.ema), records)
-    except (OSError, SafetensorError) as error:
-        print(f"{run.label}: checkpoint of step {step} not written: {error}", flush=True)
+def _print_not_written(label: str, step: int, error: Exception) -> None:
+    """A full disk does not end a training that goes well."""
+    print(f"{label}: checkpoint of step {step} not written: {error}", flush=True)
 
 
 def _joined(updates: list[Update], seen: int) -> list[Update]:
@@ -175,7 +173,9 @@ def _crosses(seen: int, batch_size: int, every: int) -> bool:
     return seen // every > (seen - batch_size) // every
 
 
-def _update(update: Update, run: TrainingRun, step: int, *, means: Means, data: Iterator[Any]) -> None:
+def _update(
+    update: Update, run: TrainingRun, step: int, *, means: Means, data: Iterator[Any], writer: BackgroundWriter
+) -> None:
     params = run.params
     count = params.batch_size // params.micro_batch
     seen = step * params.batch_size
@@ -196,6 +196,7 @@ def _update(update: Update, run: TrainingRun, step: int, *, means: Means, data: 
     run.ranks.sum(total)
     norm = nn.utils.clip_grad_norm_(parameters, params.gradient_clip or math.inf)
     if not math.isfinite(float(total) + float(norm)):
+        writer.wait()
         newest = run.checkpoints.newest(torch.device("cpu"))
         last = f"last good checkpoint: step {newest[0]}" if newest else "no checkpoint yet"
         raise NonFiniteLossError(

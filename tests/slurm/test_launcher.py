@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+from d2it.threads import SPINS
 from tests.slurm.repository import LIMIT, STAGE, WEIGHTS, WRITES, Repository, alive, delivered, wait_for
 
 
@@ -237,3 +239,14 @@ def test_a_lost_terminal_leaves_the_job_running(repository: Repository, before: 
 def test_the_job_sees_the_gpus_that_the_launcher_sees(repository: Repository) -> None:
     repository.stage_is("print('gpus', os.environ['CUDA_VISIBLE_DEVICES'])")
     assert "gpus 3,5" in repository.run(CUDA_VISIBLE_DEVICES="3,5").stdout
+
+
+def test_ranks_of_a_job_on_this_machine_share_its_cores_and_wait_briefly(repository: Repository) -> None:
+    repository.stage_is("import torch\nprint('threads', torch.get_num_threads(), os.environ['GOMP_SPINCOUNT'])")
+    del repository.environment["OMP_NUM_THREADS"]
+    for ranks in (1, 2):
+        seen = repository.run(D2IT_RANKS=str(ranks)).stdout.split()
+        at = seen.index("threads")
+        assert int(seen[at + 1]) <= max(1, len(os.sched_getaffinity(0)) // ranks)
+        assert seen[at + 2] == SPINS
+        shutil.rmtree(repository.folder / ".d2it" / "delivered")
