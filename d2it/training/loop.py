@@ -173,6 +173,13 @@ def _crosses(seen: int, batch_size: int, every: int) -> bool:
     return seen // every > (seen - batch_size) // every
 
 
+def _clip(parameters: list[nn.Parameter], limit: float) -> Tensor:
+    """The norm of all gradients, which are scaled down to the limit; 0: none."""
+    if limit:
+        return nn.utils.clip_grad_norm_(parameters, limit)
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
 def _update(
     update: Update, run: TrainingRun, step: int, *, means: Means, data: Iterator[Any], writer: BackgroundWriter
 ) -> None:
@@ -194,7 +201,7 @@ def _update(
     parameters = [p for p in update.model.parameters() if p.requires_grad]
     run.ranks.sum_gradients(parameters)
     run.ranks.sum(total)
-    norm = nn.utils.clip_grad_norm_(parameters, params.gradient_clip or math.inf)
+    norm = _clip(parameters, params.gradient_clip)
     if not math.isfinite(float(total) + float(norm)):
         writer.wait()
         newest = run.checkpoints.newest(torch.device("cpu"))

@@ -105,9 +105,8 @@ class AdaLNZeroBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, layout: Layout) -> Tensor:
         """Tokens (..., C), condition (B, C) -> tokens (..., C)."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = (
-            layout.broadcast(part) for part in self.modulation(F.silu(condition)).chunk(6, dim=-1)
-        )
+        modulation = layout.broadcast(self.modulation(F.silu(condition)))  # once for all six
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=-1)
         attended = self.attention(modulate(self.norm1(x), shift1, scale1), layout)
         x = torch.addcmul(x, gate1, self.dropout(attended))
         return torch.addcmul(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
@@ -124,7 +123,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, layout: Layout) -> Tensor:
         """Tokens (..., C), condition (B, C)."""
-        shift, scale = (layout.broadcast(part) for part in self.modulation(F.silu(condition)).chunk(2, dim=-1))
+        shift, scale = layout.broadcast(self.modulation(F.silu(condition))).chunk(2, dim=-1)
         out: Tensor = self.linear(modulate(self.norm(x), shift, scale))
         return out
 

@@ -139,3 +139,10 @@ def test_a_run_refuses_a_checkpoint_that_was_copied_from_another_one(tmp_path: P
     run.checkpoints = Checkpoints(tmp_path, {"data": "two"})
     with pytest.raises(SavedModelError, match="a checkpoint of data one; this run trains data two"):
         train(updates, run)
+
+
+def test_without_a_limit_gradients_are_measured_as_with_one_that_is_never_reached(tmp_path: Path) -> None:
+    free, bounded = build(tmp_path / "free", gradient_clip=0.0), build(tmp_path / "bounded", gradient_clip=1e9)
+    assert train(*free) == train(*bounded)
+    for ours, theirs in zip(weights(*free), weights(*bounded), strict=True):
+        assert torch.equal(ours, theirs)
