@@ -48,7 +48,7 @@ def take(entry: Entry) -> bool:
     Returns:
         Whether there was one.
     """
-    if not entry.delivered.exists():
+    if not (entry.delivered / "tree" / "outputs" / entry.stage).is_dir():
         return False
     line = "has ended well, but DVC has no record of it: taking its result; to run it anew, remove"
     print(f"{entry.stage}: {line} {entry.delivered}", flush=True)
@@ -82,7 +82,9 @@ def _recorded(root: Path) -> set[str]:
 
 
 def _remove(path: Path) -> None:
-    """At once, whatever there is."""
-    shutil.rmtree(path, ignore_errors=True)
-    with suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-        path.unlink()
+    """Whatever there is: never half a result under its name, even if this process is killed here."""
+    with suppress(FileNotFoundError):
+        gone = path.rename(path.with_name(f"{path.name}.gone-{time.time_ns()}"))
+        shutil.rmtree(gone, ignore_errors=True)
+        if not gone.is_dir():
+            gone.unlink(missing_ok=True)

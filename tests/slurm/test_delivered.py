@@ -8,6 +8,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.key import content_md5
+from slurm.clean import main as clean
+from slurm.delivered import forget as forget_old
 from tests.slurm.repository import DAG, LIMIT, STAGE, WEIGHTS, WRITES, Repository, delivered
 
 TARGETS = pytest.mark.parametrize("target", ["local", "inline"])
@@ -112,3 +114,35 @@ def test_a_result_that_is_kept_survives_a_lock_file_of_another_version(repositor
     YAML().dump(lock, repository.folder / "dvc.lock")
     forget(repository)
     assert "taking its result" in repository.run().stdout
+
+
+def test_a_removal_that_is_killed_leaves_no_half_of_a_result_to_be_taken(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.stage_is(WRITES)
+    repository.run()
+    (result,) = kept(repository)
+    name, old = result.name, time.time() - 8 * 86400
+    os.utime(result, (old, old))
+
+    def killed(path: Path, **_: object) -> None:
+        next(file for file in path.rglob("*") if file.is_file()).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(repository.folder)
+    monkeypatch.setattr("slurm.delivered.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        forget_old(repository.folder)
+    assert name not in [path.name for path in kept(repository)]
+
+
+def test_clean_lists_a_kept_result_and_removes_it_when_asked(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository.stage_is(WRITES)
+    repository.run()
+    monkeypatch.chdir(repository.folder)
+    monkeypatch.setenv("DVC_ROOT", str(repository.folder))
+    assert clean(["--days", "0", "--yes"]) == 0
+    assert "result " in capsys.readouterr().out
+    assert kept(repository) == []
