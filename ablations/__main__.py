@@ -1,4 +1,4 @@
-"""`python -m ablations`: run the paper's tables as DVC experiments, and report them beside the paper's numbers."""
+"""`python -m ablations`: run the paper's tables as DVC experiments, report them beside the paper's, and show all."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from ablations.plan import Plan, plan
 from ablations.tables import Table, read_tables
-from d2it.arguments import positive_int
+from d2it.arguments import positive_float, positive_int
 from d2it.errors import UserError
 from pipeline.root import find_root
 
@@ -19,6 +19,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         tables = read_tables()
         chosen = _parser(tables).parse_args(arguments)
+        if chosen.command == "show":
+            from ablations.show import show
+
+            print(show(find_root(), chosen.all))
+            return 0
         if chosen.command == "list":
             print(tabulate([(table.name, table.source) for table in tables.values()], tablefmt="plain"))
             return 0
@@ -35,7 +40,9 @@ def _run(chosen: argparse.Namespace, tables: Iterable[Table], root: Path) -> int
     from ablations.run import run_tables
 
     plans = [plan(table, root, chosen.preset, chosen.seeds) for table in tables]
-    code = run_tables(plans, root, jobs=chosen.jobs, only=chosen.only, dry_run=chosen.dry_run)
+    code = run_tables(
+        plans, root, jobs=chosen.jobs, only=chosen.only, dry_run=chosen.dry_run, rate=chosen.rate
+    )  # fmt: skip
     if not chosen.dry_run:
         _print_links(plans, root)
     return code
@@ -70,6 +77,8 @@ def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
     commands.add_parser("list", help="the tables")
     run = commands.add_parser("run", help="run what is missing of a table; what exists is not run again")
     report = commands.add_parser("report", help="write a table's page, Markdown and HTML, whatever of it is there")
+    shown = commands.add_parser("show", help="all experiments: what differs from the workspace, and their numbers")
+    shown.add_argument("--all", action="store_true", help="also those that started from other commits")
     for command in (run, report):
         command.add_argument("table", choices=[*names, "all"])
         command.add_argument("--preset", default="", help="of presets/; the table's own if not given, and for a report "
@@ -80,6 +89,8 @@ def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
     run.add_argument("--only", action="append", default=[], metavar="SETTING",
                      help="its label, or an experiment's name")  # fmt: skip
     run.add_argument("--dry-run", action="store_true", help="print dvc's commands, run nothing")
+    run.add_argument("--rate", type=positive_float, nargs="+", default=[], metavar="TFLOPS", help="TFLOP/s that a GPU "
+                     "reaches, in bfloat16 and, if another, in float32 (40% of an H100's)")  # fmt: skip
     report.add_argument("--to", default="reports", help="folder of the pages (reports)")
     return parser
 

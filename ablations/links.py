@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ablations.plan import Plan, params_of, varied
 from tracking.store import Store, redacted, split_credentials, tracking_uri
-from tracking.views import comparison
+from tracking.views import comparison, run_page
 
 MOST = 80  # runs in a view, which MLflow keeps in 5000 characters
 LOCAL = "http://127.0.0.1:5000"  # where `python -m tracking ui` serves the store of this repository
@@ -25,7 +25,7 @@ class Runs:
     def address_of(self, name: str) -> str:
         """Address of an experiment's parent run; empty if MLflow has none."""
         run_id = self.ids.get(name)
-        return f"{self.address}/#/experiments/{self.experiment}/runs/{run_id}" if run_id else ""
+        return run_page(self.address, self.experiment, run_id) if run_id else ""
 
 
 def find_runs(root: Path, names: Iterable[str]) -> Runs:

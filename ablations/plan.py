@@ -171,8 +171,9 @@ def hydra_value(value: Any) -> str:
 
 
 def params_hash(params: Params) -> str:
-    """8 hex digits of all params."""
-    return hashlib.sha256(json.dumps(flat(params), sort_keys=True).encode()).hexdigest()[:8]
+    """8 hex digits of all params but for what is shown of a training."""
+    values = {key: value for key, value in flat(params).items() if not key.startswith("preview_")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @cache

@@ -196,7 +196,7 @@ def _samples(standings: Sequence[Standing]) -> list[Block]:
 
 def _png(images: NDArray[np.uint8], grain_maps: NDArray[np.uint8], grains: int) -> bytes:
     """Images above their grain maps."""
-    images = pictures.enlarge(images, pictures.legible(images.shape[1]))
+    images = pictures.enlarge(images, pictures.legible(images))
     step = max(1, images.shape[1] // SHOWN_PIXELS)
     images = images[:, ::step, ::step]
     file = io.BytesIO()

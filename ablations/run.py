@@ -48,12 +48,22 @@ class TableProgress:
         return f"{'; '.join(parts)} ({seconds / 60:.0f} min)"
 
 
-def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[str] = (), dry_run: bool = False) -> int:
+def run_tables(
+    plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[str] = (), dry_run: bool = False,
+    rate: Sequence[float] = (),
+) -> int:  # fmt: skip
     """Run what is missing of some tables, the failed included, `jobs` at a time; returns 0 if nothing has failed.
 
-    What fails is tried once more after the others: stages that had ended well are not run again.
+    First it says what that costs. What fails is tried once more after the others: stages that had ended well are not
+    run again.
 
-    `only`: labels of settings or names of experiments, all if empty. `dry_run`: print dvc's commands, and do nothing.
+    Args:
+        plans: of the tables.
+        root: of the repository.
+        jobs: experiments at a time.
+        only: labels of settings or names of experiments, all if empty.
+        dry_run: print dvc's commands, and do nothing.
+        rate: TFLOP/s that a GPU reaches, in bfloat16 and, if another, in float32; the assumed one if empty.
 
     Raises:
         StageError: dvc does not do what it is asked.
@@ -70,6 +80,8 @@ def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[s
     todo = [one for one in wanted if progress.states[one.identity][1] in ("missing", "failed")]
     exist = len(wanted) - len(todo)
     print(f"{len(wanted)} experiments: {exist} exist or are under way, {len(todo)} to run", flush=True)
+    if todo:
+        _print_cost(todo, [one for one in wanted if one not in todo], root, rate)
     if dry_run:
         commands = [["dvc", *experiments.add_command(one.name, one.overrides(workspace))] for one in todo]
         for command in [*commands, ["dvc", "queue", "start", "--jobs", str(jobs)]] if todo else []:
@@ -84,6 +96,13 @@ def run_tables(plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[s
     if not_done := progress.of("failed", "missing", "queued", "running"):
         print(f"not done: {', '.join(not_done)}; the same command runs them again", file=sys.stderr)
     return 1 if not_done else 0
+
+
+def _print_cost(todo: Sequence[Experiment], others: Sequence[Experiment], root: Path, rate: Sequence[float]) -> None:
+    from ablations.cost import cost_line  # imports torch
+    from d2it.cost.rate import assumed, given
+
+    print(cost_line(todo, others, root, given(rate) if rate else assumed()), flush=True)
 
 
 def _wanted(plans: Sequence[Plan], only: Sequence[str]) -> tuple[Experiment, ...]:

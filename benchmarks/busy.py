@@ -27,7 +27,8 @@ def content_rate(steps: int) -> float:
 
     import torch
 
-    from benchmarks.content_training import ContentTraining, NoCheckpoints, write_latents
+    from benchmarks.content_training import NoCheckpoints, Trained
+    from d2it.cost.synthetic import write_latents
     from d2it.data.latents import Latents
     from d2it.params.load import load_params
     from d2it.ranks.ranks import Ranks
@@ -36,7 +37,7 @@ def content_rate(steps: int) -> float:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_latents(folder / "latents", params, ROWS)
-        training = ContentTraining(params, Latents(folder / "latents"), torch.device("cpu"))
+        training = Trained(params, Latents(folder / "latents"), torch.device("cpu"))
         training.train(WARM_UP, NoCheckpoints(folder / "warm-up"), Ranks())
         began = time.perf_counter()
         images = training.train(steps, NoCheckpoints(folder / "timed"), Ranks())
@@ -64,16 +65,16 @@ def autoencoder_rate(steps: int) -> float:
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             began = time.perf_counter()
-        images = 2 * torch.rand(p.micro_batch, 3, size, size) - 1
-        maps = torch.randint(0, 2, (p.micro_batch, params.region_grid, params.region_grid))
+        images = 2 * torch.rand(p.batch_size, 3, *size) - 1
+        maps = torch.randint(0, 2, (p.batch_size, *params.region_grid))
         losses = autoencoder_loss(
-            model, images, maps, torch.randn(p.micro_batch, p.latent_channels, grid, grid), kl_weight=p.kl_weight,
-            perceptual=perceptual, perceptual_weight=p.perceptual_weight, perceptual_share=p.perceptual_share,
+            model, images, maps, torch.randn(p.batch_size, p.latent_channels, *grid), kl_weight=p.kl_weight,
+            perceptual=lambda a, b: perceptual(a[::2], b[::2]).mean(), perceptual_weight=p.perceptual_weight,
         )  # fmt: skip
         adam.zero_grad()
         losses.loss.backward()
         adam.step()
-    return steps * p.micro_batch / (time.perf_counter() - began)
+    return steps * p.batch_size / (time.perf_counter() - began)
 
 
 @contextmanager

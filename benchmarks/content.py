@@ -43,7 +43,7 @@ def forward_backward(model: nn.Module, *inputs: Tensor) -> Callable[[], object]:
 
 def maps_of(ratio: float, images: int = BATCH) -> Tensor:
     """Random grain maps with this share of fine regions each."""
-    return example_maps([1 - ratio, ratio], GRID // 2, images)
+    return example_maps([1 - ratio, ratio], GRID.divided(2), images)
 
 
 def uneven_maps() -> Tensor:
@@ -57,7 +57,7 @@ def main() -> None:
     torch.manual_seed(0)
     with device:
         ours, plain = DynamicContentTransformer(**SIZES["B"]), plain_dit("B", 2)
-        z, t = torch.randn(BATCH, CHANNELS, GRID, GRID), torch.randint(0, 1000, (BATCH,))
+        z, t = torch.randn(BATCH, CHANNELS, *GRID), torch.randint(0, 1000, (BATCH,))
         y = torch.randint(0, CLASSES, (BATCH,))
     maps = {f"ratio {ratio:g}": maps_of(ratio).to(device) for ratio in RATIOS}
     maps["uneven"] = uneven_maps().to(device)

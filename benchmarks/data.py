@@ -39,6 +39,7 @@ from d2it.params.load import check_params, load_params
 from d2it.params.sections import Params
 from d2it.progress import Progress
 from d2it.ranks.ranks import Ranks
+from d2it.size import Size
 from pipeline.manifest import read_manifest
 from stages import encode_latents, prepare, train_content
 from stages.stage import Stage
@@ -85,7 +86,7 @@ def bare(paths: list[Path]) -> None:
 
 def ours(images: Path, out: Path, rank: int, ranks: int) -> None:
     """A rank's share of what `prepare` does, by one thread."""
-    source = open_images(images, SIZE, 0.0, 0)
+    source = open_images(images, Size.of(SIZE), 0.0, 0)
     measure = partial(region_entropy, region_size=REGION, bandwidth=BANDWIDTH)
     write_shards(source, shards_of(source)[rank::ranks], out, region_size=REGION, measure=measure, threads=2 // ranks)
 
@@ -125,8 +126,9 @@ def rehearsal_params(images: Path) -> Params:
     values: dict[str, Any] = load_params(ROOT / "params.yaml").model_dump(mode="json")
     values["data"] |= {"source": str(images), "image_size": TINY, "flip": False, "validation": 0.01}
     values["dvae"] |= {"channels": 8}
-    values["content_transformer"] |= {"images": STEPS * 256, "batch_size": 256, "micro_batch": 256, "width": 64,
+    values["content_transformer"] |= {"images": STEPS * 256, "batch_size": 256, "width": 64,
                                       "layers": 2, "warmup_images": 256, "cooldown_images": 256}  # fmt: skip
+    values["micro_batch"] |= {"content_transformer": 256}
     values["refinenet"] |= {"layers": 1, "window": 2}
     return check_params(values)
 

@@ -26,6 +26,7 @@ from d2it.evaluation.images import fair_sample
 from d2it.evaluation.measure import Pass, Side, compare
 from d2it.evaluation.statistics import Wanted
 from d2it.ranks.ranks import Ranks
+from d2it.size import Size
 
 EXTRACTOR, SIZE, BATCH, NEIGHBOURS = "efficientnet_lite0", 64, 32, 3
 METRICS = ("fd", "kid", "precision", "recall")
@@ -35,7 +36,7 @@ GROWTH = 10  # from the smaller number of images whose peak is measured to the l
 def write(path: Path, images: int, seed: int) -> Path:
     """Random images: smooth, with some noise."""
     rng = np.random.default_rng(seed)
-    with SamplesWriter(path, images=images, size=SIZE) as writer:
+    with SamplesWriter(path, images=images, size=Size.of(SIZE)) as writer:
         for start in range(0, images, BATCH):
             count = min(BATCH, images - start)
             smooth = rng.integers(0, 256, (count, 8, 8, 3)).repeat(8, 1).repeat(8, 2)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from benchmarks.timing import arguments, in_turn, show, timed
 from d2it.counting import META, content_pass, example_maps, multiply_adds
 from d2it.device import pick_device
+from d2it.training.compiled import compile_layers
 from d2it.transformer.baseline import CHANNELS, CLASSES, GRID, plain_dit
 from d2it.transformer.content import SIZES, DynamicContentTransformer
-from d2it.transformer.dit import AdaLNZeroBlock, DiT
-from d2it.transformer.routing import PackedTokens
+from d2it.transformer.dit import DiT
 
 BATCH = {"B": 256, "L": 128, "XL": 96}  # trains in 80 GB
 PRODUCT, PRODUCTS, MAPS = 8192, 20, 8
@@ -41,10 +41,10 @@ def matrix_rate(device: torch.device) -> float:
 
 def batches(images: int, device: torch.device) -> Iterator[tuple[Tensor, ...]]:
     """Random inputs, with other grain maps every time."""
-    z = torch.randn(images, CHANNELS, GRID, GRID, device=device)
+    z = torch.randn(images, CHANNELS, *GRID, device=device)
     t = torch.randint(0, 1000, (images,), device=device)
     y = torch.randint(0, CLASSES, (images,), device=device)
-    maps = [example_maps(SHARES, GRID // 2, images, seed).to(device) for seed in range(MAPS)]
+    maps = [example_maps(SHARES, GRID.divided(2), images, seed).to(device) for seed in range(MAPS)]
     return ((z, t, y, grain_map) for grain_map in itertools.cycle(maps))
 
 
@@ -84,14 +84,8 @@ def _of(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def compiled(model: nn.Module) -> nn.Module:
-    """The same, its blocks compiled in place: one graph for all blocks of a layout, with any number of tokens.
-
-    Windows hold other numbers of tokens in each batch, so packed attention stays as it is.
-    """
-    PackedTokens.attend = torch.compiler.disable(PackedTokens.attend)  # type: ignore[method-assign]
-    for module in model.modules():
-        if isinstance(module, AdaLNZeroBlock):
-            module.compile()
+    """The same, its layers compiled in place as in training."""
+    compile_layers(model)
     return model
 
 

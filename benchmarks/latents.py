@@ -39,18 +39,20 @@ ROWS, MICRO_BATCH, BLOCK = 100_000, 128, 1000
 IMAGENET, BATCH = 2 * 1_281_167, 256
 COPIES = [2, 1]  # of factors 8 and 16
 OPERATIONS, UTILISATION = 2 * 3, 0.5  # per multiply-add of a forward pass; share of the card's nominal rate
-DENSE_BYTES = 2 * (2 * CHANNELS * GRID**2 * 2 + (GRID // 2) ** 2 + 8)  # plain and mirrored: moments, grain map, label
+DENSE_BYTES = 2 * (
+    2 * CHANNELS * GRID.area * 2 + GRID.divided(2).area + 8
+)  # plain and mirrored: moments, grain map, label
 
 
 def write(folder: Path, rows: int) -> None:
     """Random latents, half of the regions of each fine."""
-    rng, side = np.random.default_rng(0), GRID // 2
-    codes = side**2 // 2 * (4 + 1)  # of a row
-    with LatentWriter(folder, rows=rows, latent_channels=CHANNELS, region_grid=side, copies=COPIES) as writer:
+    rng, regions = np.random.default_rng(0), GRID.divided(2)
+    codes = regions.area // 2 * (4 + 1)  # of a row
+    with LatentWriter(folder, rows=rows, latent_channels=CHANNELS, region_grid=regions, copies=COPIES) as writer:
         for start in range(0, rows, BLOCK):
             n = min(BLOCK, rows - start)
             moments = rng.random((n * codes, 2, CHANNELS), np.float32).astype(np.float16)
-            maps = example_maps(SHARES, side, n, seed=start).numpy()
+            maps = example_maps(SHARES, regions, n, seed=start).numpy()
             writer.append(moments, maps, rng.integers(0, CLASSES, n))
 
 

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.content_training import CLASSES, ContentTraining, NoCheckpoints, with_content, write_latents
+from benchmarks.content_training import CLASSES, NoCheckpoints, Trained, with_content
 from benchmarks.inside import Inside
 from benchmarks.timing import arguments, show
+from d2it.cost.synthetic import write_latents
 from d2it.data.description import DataDescription, write_description
 from d2it.data.latents import Latents
 from d2it.data.shards import ShardWriter
@@ -76,9 +77,9 @@ def write_inputs(case: Case, outputs: Path) -> None:
     """What the stages prepare, train_dvae and encode_latents would have left, with random values."""
     p, rng = case.params, np.random.default_rng(0)
     size, regions = p.data.image_size, p.region_grid
-    entropy = rng.random((case.photos, regions, regions), np.float32)
+    entropy = rng.random((case.photos, *regions), np.float32)
     arrays = {
-        "images": rng.integers(0, 256, (case.photos, size, size, 3), np.uint8),
+        "images": rng.integers(0, 256, (case.photos, *size, 3), np.uint8),
         "labels": rng.integers(0, CLASSES, case.photos),
         "entropy": entropy,
     }
@@ -112,7 +113,7 @@ class Work:
             device=device, ranks=Ranks(), report=lambda *_: None,
         )  # fmt: skip
         self.latents = Latents(outputs / "latents")
-        self.training = ContentTraining(p, self.latents, device)
+        self.training = Trained(p, self.latents, device)
 
     def encode(self) -> int:
         """Encode all photos; returns their number, mirrored ones included."""
@@ -123,7 +124,7 @@ class Work:
         """Some sampling steps of a batch; returns images x steps."""
         p, n = self.case.params, self.case.sample_batch
         generator = ImageGenerator(
-            dvae=self.dvae, content=self.training.ema.model, schedule=self.training.schedule,
+            dvae=self.dvae, content=self.training.ema.model, schedule=self.training.training.schedule,
             objective=p.diffusion.objective, steps=self.case.sample_steps, sampler=p.sample.sampler,
             guidance=p.sample.guidance, guidance_interval=p.sample.guidance_interval,
         )  # fmt: skip

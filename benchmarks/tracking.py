@@ -35,12 +35,12 @@ class Training:
     def __init__(self) -> None:
         params, self.device = load_params(), pick_device()
         torch.manual_seed(0)
-        grid, side, self.batch = params.latent_grid, params.region_grid, params.content_transformer.batch_size
+        self.batch = params.content_transformer.batch_size
         self.model = DynamicContentTransformer(**content_arguments(params, 8)).to(self.device)
         self.adamw = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
         self.schedule = linear_schedule(**params.diffusion.schedule).to(self.device)
-        self.z = torch.randn(self.batch, params.dvae.latent_channels, grid, grid, device=self.device)
-        self.grain_map = (torch.rand(self.batch, side, side, device=self.device) < 0.5).to(torch.uint8)
+        self.z = torch.randn(self.batch, params.dvae.latent_channels, *params.latent_grid, device=self.device)
+        self.grain_map = (torch.rand(self.batch, *params.region_grid, device=self.device) < 0.5).to(torch.uint8)
 
     def step(self) -> float:
         """One step; its loss."""

@@ -3,7 +3,7 @@
     import d2it
 
     model = d2it.DynamicContentTransformer(classes=10)  # D²iT-B; d2it.SIZES has the others
-    dvae = d2it.load_dvae("outputs/train_dvae")
+    model = d2it.load("outputs")  # trained: model.sample(classes=[3], seeds=[0])
 
 Nothing is imported before it is asked for: params and command lines need no PyTorch.
 """

@@ -5,3 +5,5 @@ from .transformer.content import DynamicContentTransformer as DynamicContentTran
 from .transformer.content import load_content as load_content
 from .transformer.grain import DynamicGrainTransformer as DynamicGrainTransformer
 from .transformer.grain import load_grain as load_grain
+from .use.model import D2iT as D2iT
+from .use.model import load as load

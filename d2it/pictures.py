@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from d2it.size import Size
+
 COARSE, MIDDLE, FINE = (40, 90, 255), (250, 210, 40), (255, 40, 30)
 TINT, BORDER = 0.25, 0.65  # opacity inside a region, and on its border
-LEGIBLE = 128  # pixels that a shown photo should have at least
+LEGIBLE = 128  # pixels that a shown photo should have at least, in height and in width
 GUTTER = 4  # pixels between pictures
 FONT_SIZE = 12
 
@@ -26,24 +28,25 @@ def enlarge(images: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return images.repeat(scale, -3).repeat(scale, -2)
 
 
-def legible(size: int) -> int:
-    """How many times photos of `size` pixels are enlarged to be looked at."""
-    return max(1, LEGIBLE // size)
+def legible(images: NDArray[np.uint8]) -> int:
+    """How many times images (..., H, W, 3) are enlarged to be looked at."""
+    smaller: int = min(images.shape[-3:-1])
+    return max(1, LEGIBLE // smaller)
 
 
-def grain_map_pictures(grain_maps: NDArray[np.uint8], grains: int, size: int) -> NDArray[np.uint8]:
-    """Flat colours: maps (B, h, w) of grains 0..grains-1 -> (B, size, size, 3); h and w divide `size`."""
+def grain_map_pictures(grain_maps: NDArray[np.uint8], grains: int, size: Size) -> NDArray[np.uint8]:
+    """Flat colours: maps (B, h, w) of grains 0..grains-1 -> (B, *size, 3); (h, w) divides `size`."""
     _, h, w = grain_maps.shape
-    if size % h or size % w:
+    if size.height % h or size.width % w:
         raise ValueError(f"size {size}: must be a multiple of the grain map's {h} x {w}")
-    regions = grain_maps.repeat(size // h, 1).repeat(size // w, 2)
+    regions = grain_maps.repeat(size.height // h, 1).repeat(size.width // w, 2)
     return grain_colours(grains)[regions].round().astype(np.uint8)
 
 
-def frequency_pictures(frequency: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """How often a region is fine, (B, h, w) in [0, 1], from never, blue, to always, red -> (B, size, size, 3)."""
+def frequency_pictures(frequency: NDArray[np.floating], size: Size) -> NDArray[np.uint8]:
+    """How often a region is fine, (B, h, w) in [0, 1], from never, blue, to always, red -> (B, *size, 3)."""
     _, h, w = frequency.shape
-    share = frequency.repeat(size // h, 1).repeat(size // w, 2)[..., None]
+    share = frequency.repeat(size.height // h, 1).repeat(size.width // w, 2)[..., None]
     mixed: NDArray[np.floating] = np.array(COARSE) * (1 - share) + np.array(FINE) * share
     return mixed.round().astype(np.uint8)
 

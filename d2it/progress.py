@@ -1,13 +1,14 @@
 """Progress of long work: how far, how fast, how long still.
 
 A bar where stderr is a terminal; otherwise, as in a log file, a line now and then. A job that writes a log can also
-keep its state in a small file (environment variable D2IT_PROGRESS), from which another process draws the bar; tqdm,
-which draws it, cannot do either.
+keep its state in a small file (environment variable D2IT_PROGRESS), from which another process draws the bar, and then
+leaves out the log's lines; tqdm, which draws it, cannot do either.
 """
 
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from d2it.files import write_text
 
 LINE_SECONDS = 30.0  # between two lines in a log
 STATE_SECONDS = 0.5  # between two states in the file
+_LINE = re.compile(r".+: \d+(/\d+ (\S+) \(\d+%\)| \S+), \d+\.\d \S+/s(,|$)")  # what `line` writes
 
 
 @dataclass(kw_only=True)
@@ -95,6 +97,11 @@ def line(state: State, seconds: float) -> str:
     if rate > 0 and state.total:
         parts.append(f"{tqdm.format_interval((state.total - state.done) / rate)} left")
     return ", ".join(parts + ([state.shown] if state.shown else []))
+
+
+def is_line(text: str) -> bool:
+    """Whether a line of a log is one of `line`: where a bar is drawn, they need not be shown as well."""
+    return _LINE.match(text) is not None
 
 
 class Mirror:

@@ -1,5 +1,6 @@
 """YAML 1.2, as DVC reads and writes it: 1e-4 is a number, and 4:00:00 is a text."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ def read_yaml(text: str) -> Any:
     Raises:
         YAMLError: the text is not YAML.
     """
+    with contextlib.suppress(_RuamelError):
+        return YAML(typ="safe").load(text)  # by libyaml, where it is installed
     try:
-        return YAML(typ="safe").load(text)
+        return YAML(typ="safe", pure=True).load(text)  # it refuses {time: 4:00:00}, which YAML 1.2 allows
     except _RuamelError as error:
         raise YAMLError(" ".join(str(error).split())) from None
 

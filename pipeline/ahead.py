@@ -37,15 +37,15 @@ def output_bytes(params: Params, images: int, train: int) -> dict[str, int]:
     a code more, and fewer where many regions have the same entropy.
     """
     size, grain = params.data.image_size, params.grain
-    regions = (size // grain.region_size) ** 2
+    regions = params.region_grid.area
     of_region = zip(grain.shares, reversed(grain.factors), strict=True)  # coarsest first
     codes = math.ceil(regions * sum(share * (grain.region_size // factor) ** 2 for share, factor in of_region))
     row = 2 * params.dvae.latent_channels * codes * CODE_BYTES + regions + 2 * 8  # label, and where the codes start
     views = 2 if params.data.flip else 1
     return {
-        "prepare": images * (3 * size**2 + 4 * regions + 8),
+        "prepare": images * (3 * size.area + 4 * regions + 8),
         "encode_latents": views * train * row,
-        "sample": params.sample.images * 3 * size**2,
+        "sample": params.sample.images * 3 * size.area,
     }
 
 

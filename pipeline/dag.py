@@ -61,3 +61,21 @@ def _definition(entry: dict[str, Any]) -> Definition:
         cmd=str(entry["cmd"]), params=tuple(params), deps=tuple(deps), outs=tuple(outs),
         persistent=tuple(path for path, persist in outs.items() if persist),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What dvc.yaml names for `dvc artifacts get`."""
+
+    name: str
+    description: str
+
+
+def artifacts(path: Path = Path("dvc.yaml")) -> dict[str, Artifact]:
+    """Those of dvc.yaml, by the path of their file.
+
+    Raises:
+        StageError: dvc.yaml is missing, or is not YAML.
+    """
+    entries = read_yaml_file(path, StageError, "; run from the repository's root").get("artifacts") or {}
+    return {one["path"]: Artifact(name=name, description=one.get("desc", name)) for name, one in entries.items()}

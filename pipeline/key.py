@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from d2it.params.load import load_params
+from d2it.params.sections import Params
 from d2it.yaml import read_yaml
-from pipeline.dag import definition
+from pipeline.dag import Definition, definition
 from pipeline.errors import StageError
+
+LENGTH = {"images", "cooldown_images", "checkpoint_images"}  # of a training, in its section of params.yaml
 
 
 def stage_key(name: str) -> str:
@@ -25,16 +28,50 @@ def stage_key(name: str) -> str:
         ParamsError: params.yaml cannot be used.
         StageError: unknown stage, or a param or an input of dvc.yaml that does not exist.
     """
+    return _hash(_parts(name))
+
+
+def trunk_key(name: str) -> str | None:
+    """As `stage_key`, but equal for trainings that differ in their length alone; None for a stage that trains nothing.
+
+    Until the learning rate of the shorter one falls they do the same.
+    """
+    parts = _parts(name)
+    sections = [value for value in parts["params"].values() if isinstance(value, dict) and value.keys() >= LENGTH]
+    for section in sections:
+        for key in LENGTH:
+            del section[key]
+    return _hash(parts) if sections else None
+
+
+def _parts(name: str) -> dict[str, Any]:
     stage = definition(name)
     values = load_params().model_dump(mode="json")
     recorded = recorded_outputs(Path("dvc.lock"))
-    parts = {
+    return {
         "stage": name,
         "cmd": stage.cmd,
         "params": {key: _value(values, key, name) for key in stage.params},
         "deps": {path: recorded.get(path) or _input_md5(path, name) for path in stage.deps},
     }
-    return _hash(parts)
+
+
+def hashes_of_params(params: Params, stages: Mapping[str, Definition]) -> dict[str, str]:
+    """For each stage, by name, a hash of all params that shape its result, those of the stages before it included.
+
+    Where code and images are the same, equal hashes mean the same result.
+
+    Args:
+        params: checked.
+        stages: of dvc.yaml, in its order.
+    """
+    values = params.model_dump(mode="json")
+    hashes: dict[str, str] = {}
+    for name, stage in stages.items():
+        before = {path.split("/")[1] for path in stage.deps if path.startswith("outputs/")} & hashes.keys()
+        own = {key: _value(values, key, name) for key in stage.params}
+        hashes[name] = _hash({"stage": name, "params": own, "before": {one: hashes[one] for one in sorted(before)}})
+    return hashes
 
 
 def recorded_keys(values: Mapping[str, Any], lock: Mapping[str, Any]) -> dict[str, str]:

@@ -24,9 +24,11 @@ from d2it.data.sources import files_of
 from d2it.data.walk import walk
 from d2it.errors import UserError
 from d2it.files import UnreadableFileError, read_json, write_text
-from d2it.params.load import load_params
+from d2it.params.load import ParamsError, load_params
 from d2it.params.sections import DataParams
 from d2it.progress import Progress
+from pipeline.git import git
+from pipeline.initial import SECTIONS, initial_state, path_of
 from pipeline.root import find_root
 
 AT_A_TIME = 1000  # files, in the progress bar
@@ -158,17 +160,31 @@ def main() -> int:
     there already stays.
     """
     try:
-        before = _previous(Path())
-        manifest = known_manifest(load_params().data, find_root(), Path())
+        params, root, before = load_params(), find_root(), _previous(Path())
+        initial = {path_of(stage): initial_state(params, stage, root) for stage in SECTIONS}
+        manifest = known_manifest(params.data, root, Path())
         if manifest != before:
             write_text(PATH, json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+        for path, text in initial.items():
+            write_text(path, text)
         again = "" if before is None else ", as before" if manifest == before else ", not as before: prepare runs again"
         size = f": {manifest.files} files, {manifest.bytes} bytes" if manifest.files else ""
         print(printable(f"manifest: {manifest.source}{size}{again}"))
+    except ParamsError as error:
+        print(error, *_way_back(), sep="\n", file=sys.stderr)
+        return 2
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def _way_back() -> list[str]:
+    """How params.yaml can be as it was before `dvc exp run -S` has put what is refused into it."""
+    in_workspace = Path.cwd().resolve() == find_root()  # not in a copy that DVC removes
+    if "DVC_EXP_NAME" not in os.environ or not in_workspace or not git(Path(), "diff", "HEAD", "--", "params.yaml"):
+        return []
+    return ["params.yaml holds these values now; git checkout params.yaml brings back those that are committed"]
 
 
 def _previous(workspace: Path) -> Manifest | None:

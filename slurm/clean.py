@@ -16,10 +16,10 @@ from slurm.ledger import FORGET_DAYS, entry_of
 
 DAYS = 7
 _ABOUT = """Lists what stages have left under .d2it/, with sizes and ages: per run (a stage with one key) its job, its
-scratch folder with checkpoints, its result until DVC has recorded it, its logs and locks; and what killed commands have
-left half removed. What is in use, or may be, is never removed, nor are MLflow's database and pictures, journals and
-weights."""
-_FOLDERS = {"jobs": "job", "scratch": "scratch", "delivered": "result", "logs": "logs"}
+scratch folder with checkpoints, its result until DVC has recorded it, its logs and locks; trunks, the checkpoints with
+which a training of another length begins; and what killed commands have left half removed. What is in use, or may be,
+is never removed, nor are MLflow's database and pictures, journals and weights."""
+_FOLDERS = {"jobs": "job", "scratch": "scratch", "delivered": "result", "trunks": "trunk", "logs": "logs"}
 _LOCKS = (".lock", ".waiters", ".runs")
 _RUN = re.compile(r".+-[0-9a-f]{16}")
 _GONE = ".gone-"  # in the name of a folder whose removal has begun, as in slurm/ledger.py

@@ -46,6 +46,7 @@ class Resources(Section):
     qos: str | None = None  # quality of service
     constraint: str | None = None  # node features, as sbatch writes them, such as 'a100|h100'
     setup: list[str] = []  # shell lines before the stage, such as 'module load cuda'
+    python: str | None = None  # command that starts Python, such as one in a container; the launcher's own if null
     sbatch: dict[str, str | int | bool] = {}  # any other parameter of sbatch, such as {reservation: mine}
 
     @property

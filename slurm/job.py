@@ -57,6 +57,11 @@ class Files:
         return self.folder / "hangs"
 
     @property
+    def requeue(self) -> Path:
+        """Asks the job's script to requeue it: left by a rank in a container, where SLURM's programs are not."""
+        return self.folder / "requeue"
+
+    @property
     def order(self) -> Path:
         """The job's instructions, which slurm/worker.py reads."""
         return self.folder / "job.json"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from d2it.params.load import load_params
@@ -27,6 +28,7 @@ from slurm.target import Target, find_target
 from slurm.wait import wait
 
 CLUSTER = Path(__file__).with_name("cluster.yaml")
+LAST = "fid"  # the pipeline's last stage
 TAIL_BYTES = 2000  # shown of the log of a job that ran already
 EXPERIMENT = ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")  # set by DVC for a stage; they name the job's experiment
 
@@ -52,7 +54,7 @@ def launch(stage: str) -> int:
     sweep(root)
     delivered.forget(root)
     if target == "inline":
-        return _run_inline(entry)
+        return _run_inline(entry, params)
     with Interrupt() as interrupt, entry.waiting() as waiter:
         try:
             with entry.lock():
@@ -76,10 +78,11 @@ def launch(stage: str) -> int:
                     job.cancel()  # a dead node's daemon may never have ended it
                     delivered.keep(entry)
                     entry.clear_scratch()
+            _show_summary(entry, params)
     return code
 
 
-def _run_inline(entry: Entry) -> int:
+def _run_inline(entry: Entry, params: Params) -> int:
     """In this process."""
     with entry.lock():
         if delivered.take(entry):
@@ -91,7 +94,20 @@ def _run_inline(entry: Entry) -> int:
     run(entry.stage, entry.key)
     delivered.keep_workspace(entry)
     entry.clear_scratch()
+    _show_summary(entry, params)
     return 0
+
+
+def _show_summary(entry: Entry, params: Params) -> None:
+    """After the pipeline's last stage, whose result a lost terminal does not undo."""
+    if entry.stage != LAST:
+        return
+    from slurm.summary import summary  # whose imports other stages need not wait for
+
+    is_copy = Path.cwd().resolve() != entry.root
+    lines = summary(params, Path.cwd(), os.environ.get("DVC_EXP_NAME", "") if is_copy else "")
+    with suppress(OSError):
+        print(*lines, sep="\n", flush=True)
 
 
 def _deliver(entry: Entry) -> None:
@@ -127,11 +143,9 @@ def resources_of(stage: str, params: Params, target: Target) -> Resources:
         "train_grain": params.grain_transformer,
         "train_content": params.content_transformer,
     }.get(stage)
-    if section is not None and section.batch_size // section.micro_batch % resources.world_size:
+    if section is not None and section.batch_size % resources.world_size:
         raise StageError(
-            f"{origin} = {resources.world_size}: cannot share out the {section.batch_size // section.micro_batch} "
-            f"micro-batches of a step (batch_size {section.batch_size} / micro_batch {section.micro_batch}): "
-            "must divide them"
+            f"{origin} = {resources.world_size}: cannot share out batch_size = {section.batch_size}: must divide it"
         )
     if target == "slurm":
         refuse_impossible(stage, resources)

@@ -21,6 +21,7 @@ from slurm.job import Files
 
 LOCK_SECONDS = 600.0  # another launcher may be copying a large result
 FORGET_DAYS = 30.0  # until an entry is removed for which no launcher has come back
+TRUNK_DAYS = 7.0  # until the checkpoint goes that a training has left for longer ones
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,13 @@ def entry_of(root: Path, name: str) -> Entry:
 
 
 def sweep(root: Path) -> None:
-    """Remove entries that killed launchers left half removed, and those older than 30 days."""
-    limit = time.time() - 86400 * FORGET_DAYS
-    for folder in (root / ".d2it" / "jobs").glob("*"):
+    """Remove entries left half removed by a kill or older than 30 days, and trunks older than 7."""
+    for pattern, days in (("jobs/*", FORGET_DAYS), ("trunks/*/*", TRUNK_DAYS)):
+        limit = time.time() - 86400 * days
+        for folder in (root / ".d2it").glob(pattern):
+            with contextlib.suppress(OSError):
+                if ".gone-" in folder.name or folder.stat().st_mtime < limit:
+                    shutil.rmtree(folder, ignore_errors=True)
+    for folder in (root / ".d2it").glob("trunks/*"):
         with contextlib.suppress(OSError):
-            if ".gone-" in folder.name or folder.stat().st_mtime < limit:
-                shutil.rmtree(folder, ignore_errors=True)
+            folder.rmdir()  # where it is empty

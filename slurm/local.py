@@ -15,6 +15,7 @@ import psutil
 
 from pipeline.errors import StageError
 from slurm.cluster import Resources
+from slurm.environment import without_settings
 from slurm.job import Files
 from slurm.ledger import Entry
 
@@ -111,7 +112,7 @@ class LocalJob:
 
 
 def submit(entry: Entry, resources: Resources) -> LocalJob:
-    """Start the entry's job on this machine."""
+    """Start the entry's job on this machine; inside an allocation of SLURM it is none of SLURM's jobs."""
     files, size = entry.files, resources.world_size
     job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     files.logs.mkdir(parents=True, exist_ok=True)
@@ -120,8 +121,8 @@ def submit(entry: Entry, resources: Resources) -> LocalJob:
         with files.log(job_id, rank).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "slurm.worker", str(files.folder), str(files.logs)], cwd=entry.tree,
-                env=os.environ | _environment(job_id, rank, size), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, start_new_session=True,
+                env=without_settings(os.environ) | _environment(job_id, rank, size), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         ranks.append((process.pid, psutil.Process(process.pid).create_time()))
     return LocalJob(id=job_id, files=files, ranks=ranks, started_here=True)

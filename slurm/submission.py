@@ -30,6 +30,12 @@ _SETUP = (
     'export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',  # srun of SLURM 22.05 does not see sbatch's cpus-per-task
     "export SLURM_EXPORT_ENV=ALL",  # else a site's --export=NONE takes from srun's ranks what submitit sets
 )
+# After srun: what a rank in a container cannot ask for itself.
+_TEARDOWN = (
+    "code=$?",
+    'if [ -e {requeue} ]; then rm {requeue}; scontrol requeue "$SLURM_JOB_ID" && sleep 120; fi',
+    "exit $code",
+)
 # An sbatch that outlived its launcher could submit a job after the next launcher has looked for one.
 _WITH_PARENT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execvp(sys.argv[1], sys.argv[1:])"
 
@@ -41,8 +47,8 @@ class RefusedError(StageError):
 class _Executor(submitit.SlurmExecutor):
     """submitit's executor, made to run slurm/worker.py instead of a pickled function."""
 
-    def __init__(self, files: Files) -> None:
-        super().__init__(files.logs)
+    def __init__(self, files: Files, python: str | None) -> None:
+        super().__init__(files.logs, python=python)
         self.command = " ".join(
             [self.python, "-u -m slurm.worker", shlex.quote(str(files.folder)), shlex.quote(str(files.logs))]
         )
@@ -107,15 +113,19 @@ def sleep(seconds: float, check: Callable[[], None]) -> None:
 
 
 def _executor(entry: Entry, resources: Resources) -> _Executor:
-    executor = _Executor(entry.files)
+    executor = _Executor(entry.files, resources.python)
     executor.update_parameters(
         job_name=f"d2it-{entry.stage}", time=resources.time, nodes=resources.nodes,
         ntasks_per_node=resources.tasks_per_node, cpus_per_task=resources.cpus_per_task,
         mem=f"{int(1024 * resources.mem_gb)}MB", signal_delay_s=resources.signal_delay_s,
-        setup=[*_SETUP, *resources.setup], stderr_to_stdout=True, srun_args=["--kill-on-bad-exit=1"],
-        additional_parameters=_additional(entry, resources),
+        setup=[*_SETUP, *resources.setup], teardown=_teardown(entry.files), stderr_to_stdout=True,
+        srun_args=["--kill-on-bad-exit=1"], additional_parameters=_additional(entry, resources),
     )  # fmt: skip
     return executor
+
+
+def _teardown(files: Files) -> list[str]:
+    return [line.format(requeue=shlex.quote(str(files.requeue))) for line in _TEARDOWN]
 
 
 def _additional(entry: Entry, resources: Resources) -> dict[str, str | int | bool]:

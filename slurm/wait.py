@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from d2it.progress import Mirror
+from d2it.progress import Mirror, is_line
 from slurm.interrupt import Interrupt
 from slurm.job import Files, Job
 from slurm.log import Follower
@@ -42,7 +42,8 @@ def wait(
 def _wait(
     job: Job, *, label: str, files: Files, interrupt: Interrupt, is_last: Callable[[], bool], skip: int
 ) -> int | None:
-    log, bar = Follower(files.log(job.id), _print, SHOWN, skip), Mirror(files.progress)
+    show = _print_but_progress if sys.stdout.isatty() and sys.stderr.isatty() else _print
+    log, bar = Follower(files.log(job.id), show, SHOWN, skip), Mirror(files.progress)
     state, code = job.state, job.poll()
     while code is None and not interrupt.requested():
         time.sleep(POLL_SECONDS)
@@ -88,6 +89,12 @@ def _explain(job: Job, *, label: str, files: Files, code: int, last: list[str]) 
         f"{label}: failed, {how}: job {job.id}, {job.state}; log {log}; asked for again, it goes on from "
         "what it has saved"
     )
+
+
+def _print_but_progress(line: str) -> None:
+    """Where the bar tells as much: the log keeps those lines."""
+    if not is_line(line):
+        _print(line)
 
 
 def _print(line: str) -> None:

@@ -8,6 +8,7 @@ preempts or whose node fails.
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def main(folder: Path, logs: Path) -> int:
         print(f"stopped by {signal.Signals(stopped.number).name}", file=sys.stderr, flush=True)
         if stopped.number != signal.SIGUSR2 or signal.SIGTERM in received:  # preempted, SLURM sends both
             return 128 + signal.SIGTERM  # no failure of the job yet: SLURM may requeue it
-        code = _requeue(order, environment.job_id, rank, began)
+        code = _requeue(order, files, environment.job_id, rank=rank, began=began)
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
         code = 2
@@ -79,6 +80,7 @@ def _run(
 ) -> None:
     """Run the stage as one of the job's ranks; torch is imported here, not by the launcher."""
     spin_briefly()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or each rank warns of what `Ranks.data_parallel` asks for
     import torch
 
     from d2it.ranks.ranks import Ranks
@@ -99,7 +101,7 @@ def _run(
     run(order["stage"], order["key"], Ranks(rank, size, stop), lambda: files.end(0))
 
 
-def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int:
+def _requeue(order: dict[str, Any], files: Files, job_id: str, *, rank: int, began: float) -> int:
     """Put the job back into the queue, if it has saved anything since it began; does not return if it has."""
     scratch = Path(order["environment"]["DVC_ROOT"], ".d2it", "scratch", f"{order['stage']}-{order['key'][:16]}")
     if not any(path.stat().st_mtime >= began for path in scratch.glob("*")):
@@ -108,6 +110,7 @@ def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int
         return 128 + signal.SIGUSR2
     if rank == 0:
         print("saved; asking SLURM to requeue the job", flush=True)
+        _leave_to_script(files, 128 + signal.SIGUSR2)
         done = subprocess.run(["scontrol", "requeue", job_id], capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             time.sleep(FENCE_SECONDS)  # a TERM that is on its way ends this process here: SLURM requeues it by itself
@@ -118,6 +121,13 @@ def _requeue(order: dict[str, Any], job_id: str, rank: int, began: float) -> int
     return 128 + signal.SIGUSR2
 
 
+def _leave_to_script(files: Files, code: int) -> None:
+    """In a container without SLURM's programs: end, for the job's script around it to requeue the job."""
+    if shutil.which("scontrol") is None:
+        files.requeue.touch()
+        os._exit(code)
+
+
 def _leave_hung(files: Files, job_id: str, rank: int, attempt: int) -> None:
     """End a process whose main thread hangs: SLURM starts the job again, a few times; called on all ranks."""
     if rank:
@@ -126,6 +136,7 @@ def _leave_hung(files: Files, job_id: str, rank: int, attempt: int) -> None:
         file.write(f"{attempt}\n")
     if "SLURM_JOB_ID" in os.environ and len(set(files.hangs.read_text().split())) < MOST_HANGS:
         print("asking SLURM to requeue the job", file=sys.stderr, flush=True)
+        _leave_to_script(files, HUNG)
         if call("scontrol", "requeue", job_id) is not None:
             time.sleep(REQUEUED_SECONDS)
     _record_failure(files, rank, HUNG)

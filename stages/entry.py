@@ -6,22 +6,28 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from d2it.device import pick_device
 from d2it.files import write_text
 from d2it.params.load import load_params
+from d2it.params.sections import Params
 from d2it.ranks.ranks import Ranks
 from pipeline.dag import definition
 from pipeline.downloads import weights_folder
 from pipeline.errors import StageError
-from pipeline.key import stage_key
+from pipeline.key import stage_key, trunk_key
 from pipeline.lock import alone
 from pipeline.root import find_root
 from stages.stage import NAMES, Report, Stage
 from tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from stages.judge import Judge
 
 
 def run(
@@ -45,11 +51,17 @@ def run(
     params, main, ranks = load_params(), _main_of(name), ranks or Ranks()
     root, key = find_root(), key or stage_key(name)
     outputs, scratch = Path("outputs"), root / ".d2it" / "scratch" / f"{name}-{key[:16]}"
+    shared = trunk_key(name)
+    trunk = root / ".d2it" / "trunks" / f"{name}-{shared[:16]}" if shared else None
+
+    device, judge = pick_device(), None
+    if params.preview_metrics and name.startswith("train_") and ranks.rank == 0:
+        judge = _judge(params, device)
 
     def stage(report: Report) -> Stage:
         return Stage(
             name=name, params=params, outputs=outputs, scratch=scratch, weights=weights_folder(),
-            device=pick_device(), ranks=ranks, report=report,
+            device=device, ranks=ranks, report=report, trunk=trunk, judge=judge,
         )  # fmt: skip
 
     if ranks.rank:
@@ -66,6 +78,12 @@ def run(
             write_metrics(outputs / name / "metrics.json", metrics)
             on_result()
             tracker.finish(metrics)
+
+
+def _judge(params: Params, device: torch.device) -> "Judge":
+    from stages.judge import Judge  # its networks take seconds to import
+
+    return Judge(params, Path("outputs"), weights_folder(), device)
 
 
 def _no_report(

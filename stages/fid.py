@@ -112,7 +112,7 @@ def main(stage: Stage) -> dict[str, float]:
     if measured is not None:
         known = to_reference(inputs, *measured)
         take = (lambda rows: inputs.reference.take(inputs.kept[rows])) if inception else None
-        save_reference(stage.out / "reference.npz", known, identity, take=take, size=inputs.reference.size)
+        save_reference(stage.out / "reference.npz", known, identity, take=take)
     assert known is not None
     numbers = numbers_of_samples(inputs, drawn, known, fid.neighbours)
     assert reconstructed.statistics.pool is not None

@@ -117,7 +117,7 @@ def grain_map_picture(folder: Path, classes: list[str], quantiles: NDArray[np.fl
     images, labels, entropy = (Shards(folder, name) for name in ("images", "labels", "entropy"))
     chosen = of_each_class(labels.take(np.arange(len(labels))), PHOTOS)
     photos, measured = images.take(chosen), entropy.take(chosen)
-    photos = pictures.enlarge(photos, max(1, PHOTO_PIXELS // photos.shape[1]))
+    photos = pictures.enlarge(photos, max(1, PHOTO_PIXELS // photos.shape[2]))
     columns = [photos]
     for ratio in FINE_RATIOS:
         maps = grain_maps(measured, entropy_thresholds(quantiles, [1 - ratio, ratio]))

@@ -25,6 +25,7 @@ from d2it.progress import Progress
 from d2it.ranks.in_order import in_order
 from d2it.saved import read_config
 from d2it.seeds import stream_seed
+from d2it.size import Size
 from d2it.transformer.content import load_content
 from d2it.transformer.grain import load_grain
 from stages.lineage import check_inputs
@@ -110,7 +111,7 @@ def _draw_missing(stage: Stage, parts: Parts, starts: range, draw: Callable[[int
 
 def _write(stage: Stage, parts: Parts, starts: range, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """The batches into one file, one after the other; returns the grain maps (N, h, w)."""
-    maps, size = [], parts.load(0)[0].shape[1]
+    maps, size = [], Size.of(parts.load(0)[0].shape[1:3])
     with SamplesWriter(stage.out / "samples.npz", images=len(labels), size=size) as writer:
         for start in starts:
             images, of_batch = parts.load(start)

@@ -8,14 +8,19 @@ ranks run it, rank 0 writes and returns; the others compute their share and may 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from d2it.params.sections import Params
+from d2it.params.sections import Params, TrainingParams
 from d2it.ranks.ranks import Ranks
+from d2it.training.batches import trunk_step
+from d2it.training.checkpoints import Checkpoints, Trunk
+
+if TYPE_CHECKING:
+    from stages.judge import Judge
 
 NAMES = ("prepare", "train_dvae", "encode_latents", "train_grain", "train_content", "sample", "fid")
 
@@ -41,6 +46,20 @@ class Stage:
     device: torch.device
     ranks: Ranks
     report: Report
+    judge: "Judge | None" = None  # of previews, where `preview_metrics` asks for numbers, on rank 0
+    trunk: Path | None = None  # .d2it/trunks/<name>-<key>/, for checkpoints with which longer trainings begin
+
+    def checkpoints(self, origin: Mapping[str, Any], params: TrainingParams) -> Checkpoints:
+        """Of a training; `origin` as in `Checkpoints`."""
+        trunk = None
+        if self.trunk is not None:
+            trunk = Trunk(folder=self.trunk, own=self.scratch.name, step=trunk_step(params))
+        return Checkpoints(self.scratch, origin, trunk)
+
+    @property
+    def previews(self) -> bool:
+        """Whether anything is drawn at checkpoints."""
+        return self.params.preview_images > 0 or self.judge is not None
 
     @property
     def out(self) -> Path:

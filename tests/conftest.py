@@ -24,8 +24,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(4, os.cpu_count() or 1) if everything and config.option.capture != "no" else 0
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks for the markers that -m asks for
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast ones first; of the others those files that take minutes, so that no process has one left in the end."""
+    """Fast ones first; of the others those files that take minutes, so that no process has one left in the end.
+
+    What needs a repository in which all stages have run is slow.
+    """
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
     items.sort(
         key=lambda item: (
             any(item.get_closest_marker(name) for name in LEFT_OUT),

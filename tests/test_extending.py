@@ -14,7 +14,7 @@ from d2it.yaml import read_yaml
 from tests.smallest import Repository
 from tools.deps import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 PAGE = ROOT / "docs" / "extending.md"
 NEW_FILE = re.compile(r"[Aa] new file `([^`]+)` in `([^`]+)`")

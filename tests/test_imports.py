@@ -11,11 +11,14 @@ from pipeline.packages import PACKAGES
 from tests.source import direct_imports
 from tools.deps import ROOT
 
-# Inside d2it each may import those before it; its other modules import none of them, but for the two that cost models.
-FOLDERS = ("params", "grain", "data", "dvae", "transformer", "diffusion", "ranks", "training", "evaluation")
-COSTS = ("cost.py", "memory.py")  # imported by no other module of d2it
+# Inside d2it each may import those before it; its other modules import none of them.
+FOLDERS = (
+    "params", "grain", "data", "dvae", "transformer", "diffusion", "ranks", "training", "objectives", "evaluation",
+    "use", "cost",
+)  # fmt: skip
 KNOW_NO_MODEL = ("training", "evaluation")
-NOT_THE_METHODS = ("dvc", "mlflow", "submitit", "filelock", "psutil")
+SLOW = "torch._dynamo torch.distributed.fsdp torch.distributed.tensor"  # seconds each, for what one process does not do
+NOT_THE_METHODS = ("dvc", "mlflow", "submitit", "filelock", "psutil", "tensorboardX")
 GPU_DOES_WITHOUT = (
     "pydantic ruamel lpips tabulate tqdm PIL scipy skimage threadpoolctl torchvision torch_fidelity "
     "vector_quantize_pytorch numba joblib dvc mlflow submitit filelock psutil matplotlib"
@@ -35,12 +38,11 @@ def test_a_package_imports_only_those_before_it(path: Path) -> None:
         assert PACKAGES.index(imported.parts[0]) <= PACKAGES.index(path.parts[0]), f"{path} imports {imported}"
 
 
-@pytest.mark.parametrize("path", [path for path in METHOD if path.name not in COSTS], ids=str)
+@pytest.mark.parametrize("path", METHOD, ids=str)
 def test_a_folder_of_the_method_imports_only_those_before_it(path: Path) -> None:
-    if path == Path("d2it/__init__.py"):
-        return  # offers the models, and imports them where they are asked for
+    if path in (Path("d2it/__init__.py"), Path("d2it/__main__.py")):
+        return  # offer the models, and import them where they are asked for
     for imported in direct_imports(path):
-        assert imported.name not in COSTS, f"{path} imports {imported}"
         assert order_of(imported) <= order_of(path), f"{path} imports {imported}"
 
 
@@ -66,13 +68,16 @@ def test_the_method_knows_nothing_of_dvc_slurm_or_mlflow(path: Path) -> None:
     assert not any(f"import {name}" in text or f"from {name}" in text for name in NOT_THE_METHODS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
         ("d2it", "torch"),
         ("d2it.params", "torch"),
         ("benchmarks.gpu", GPU_DOES_WITHOUT),
+        ("benchmarks.gpu_training", GPU_DOES_WITHOUT),
         ("benchmarks.latents", GPU_DOES_WITHOUT),
+        *((f"stages.{stage}", SLOW) for stage in ("prepare", "train_content", "sample")),
     ],
 )
 def test_a_module_does_without(module: str, absent: str) -> None:

@@ -157,6 +157,9 @@ def test_a_config_without_a_key_of_the_architecture_is_refused(tmp_path: Path, k
         ("grain", "heads", 5),
         ("grain", "grains", 0),
         ("grain", "region_grid", -1),
+        ("grain", "region_grid", [4]),
+        ("content", "latent_grid", [8, 9]),
+        ("content", "latent_grid", [8, 8]),
         ("dvae", "regularizer", "vae"),
         ("dvae", "channels", 20),
         ("dvae", "multipliers", [1, 2]),
@@ -168,6 +171,19 @@ def test_a_config_without_a_key_of_the_architecture_is_refused(tmp_path: Path, k
 )
 def test_an_impossible_value_is_refused(tmp_path: Path, kind: str, key: str, value: Any) -> None:
     assert_refused(saved(tmp_path, kind, **{key: value}), tmp_path)
+
+
+@pytest.mark.parametrize(("grid", "written"), [(8, 8), ([8, 8], 8), ([8, 12], [8, 12]), ((12, 8), [12, 8])])
+def test_a_models_grid_is_written_as_one_number_where_it_is_a_square(tmp_path: Path, grid: Any, written: Any) -> None:
+    for name, model, key in (
+        ("content", content_transformer(latent_grid=grid, window=4), "latent_grid"),
+        ("grain", d2it.DynamicGrainTransformer(**TINY, region_grid=grid), "region_grid"),
+    ):
+        save_model(tmp_path / name, model, {})
+        config = json.loads((tmp_path / name / "config.json").read_text(encoding="utf-8"))
+        assert config["architecture"][key] == written
+        again = KINDS[name][1](tmp_path / name)
+        assert again.architecture == config["architecture"]
 
 
 def test_a_dvae_without_its_thresholds_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from d2it import pictures
+from d2it.size import Size
 
 
 @pytest.mark.parametrize("grains", [1, 2, 3])
@@ -20,19 +21,19 @@ def test_coarsest_is_blue_and_finest_is_red(grains: int) -> None:
         assert colours[-1].argmax() == 0
 
 
-@given(grains=st.integers(2, 3), seed=st.integers(0, 99))
+@given(grains=st.integers(2, 3), seed=st.integers(0, 99), size=st.sampled_from([Size.of(4), Size(4, 6), Size(3, 2)]))
 @settings(max_examples=20, deadline=None)
-def test_grain_maps_can_be_read_back_from_their_pictures(grains: int, seed: int) -> None:
-    maps = np.random.default_rng(seed).integers(0, grains, (3, 4, 4), dtype=np.uint8)
-    flat = pictures.grain_map_pictures(maps, grains, 32)
-    assert flat.shape == (3, 32, 32, 3)
+def test_grain_maps_can_be_read_back_from_their_pictures(grains: int, seed: int, size: Size) -> None:
+    maps = np.random.default_rng(seed).integers(0, grains, (3, *size), dtype=np.uint8)
+    flat = pictures.grain_map_pictures(maps, grains, size.times(8))
+    assert flat.shape == (3, *size.times(8), 3)
     colours = pictures.grain_colours(grains)
     nearest = np.abs(flat[..., None, :] - colours).sum(-1).argmin(-1)
     np.testing.assert_array_equal(nearest, maps.repeat(8, 1).repeat(8, 2))
 
 
 def test_a_frequency_goes_from_the_coarsest_to_the_finest_colour() -> None:
-    shown = pictures.frequency_pictures(np.array([[[0.0, 0.5], [1.0, 1.0]]]), 4)
+    shown = pictures.frequency_pictures(np.array([[[0.0, 0.5], [1.0, 1.0]]]), Size.of(4))
     assert shown.shape == (1, 4, 4, 3)
     coarse, fine = pictures.grain_colours(2)
     for place, colour in (((0, 0), coarse), ((3, 0), fine), ((3, 3), fine), ((1, 3), (coarse + fine) / 2)):
@@ -85,12 +86,19 @@ def test_captions_stand_beside_the_pictures_and_not_on_them() -> None:
     assert (captioned[:, : -right + 1] < 128).any()  # row captions
 
 
+@pytest.mark.parametrize(
+    ("size", "scale"), [(Size.of(64), 2), (Size(64, 96), 2), (Size(96, 64), 2), (Size(32, 512), 4)]
+)
+def test_small_images_are_enlarged_until_their_shorter_side_can_be_seen(size: Size, scale: int) -> None:
+    assert pictures.legible(np.zeros((1, *size, 3), np.uint8)) == scale
+
+
 def test_sizes_that_do_not_fit_are_refused() -> None:
     images, maps = np.zeros((1, 30, 30, 3), np.uint8), np.zeros((1, 4, 4), np.uint8)
     with pytest.raises(ValueError, match="multiples"):
         pictures.overlay(images, maps, 2)
     with pytest.raises(ValueError, match="multiple"):
-        pictures.grain_map_pictures(maps, 2, 30)
+        pictures.grain_map_pictures(maps, 2, Size.of(30))
     with pytest.raises(ValueError, match="one size"):
         pictures.grid([images, images[:, :20]])
     with pytest.raises(ValueError, match="one size"):

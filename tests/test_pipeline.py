@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,8 @@ def test_the_same_params_code_and_seed_give_the_same_bytes(
     """The jobs' outputs against the same stages run again in this process."""
     monkeypatch.chdir(repository.folder)
     run_stages(load_params(repository.folder / "params.yaml"), tmp_path)
-    of_jobs = hashes(repository.folder / "outputs")
-    of_jobs.pop("manifest/manifest.json")  # of no job
+    all_of_them = hashes(repository.folder / "outputs")
+    of_jobs = {path: sha256 for path, sha256 in all_of_them.items() if not path.startswith("manifest/")}
     assert hashes(tmp_path / "outputs") == of_jobs
 
 
@@ -107,7 +109,7 @@ def test_the_switches_of_the_papers_tables_run_through_all_stages(variant: str, 
     shares = [numbers["encode_latents"][f"share_of_grain_{g + 1}"] for g in range(len(params.grain.factors))]
     assert shares == pytest.approx(params.grain.shares, abs=0.03)
     samples = np.load(tmp_path / "outputs" / "sample" / "samples.npz", allow_pickle=False)
-    assert samples["arr_0"].shape == (8, params.data.image_size, params.data.image_size, 3)
+    assert samples["arr_0"].shape == (8, *params.data.image_size, 3)
     if params.data.labels == "none":
         assert samples["arr_1"].tolist() == [0] * 8
     assert all(np.isfinite(value) for stage in numbers.values() for value in stage.values())
@@ -187,6 +189,25 @@ def test_an_experiment_reruns_only_what_its_param_changes_and_is_a_parent_run_of
     table = repository.dvc("exp", "show", "--csv")
     row = next(line for line in table.splitlines() if "fewer-steps" in line)
     assert len([cell for cell in row.split(",") if cell]) > 20  # an experiment's own metrics, from DVC's cache
+
+
+@pytest.mark.exhaustive
+def test_more_images_extend_a_training_that_ended_to_the_bytes_of_a_new_one(
+    finished: Repository, tmp_path: Path
+) -> None:
+    repository, images = finished.copy(tmp_path / "repository"), "content_transformer.images=128"
+    extended = repository.dvc("exp", "run", "-S", images, "train_content")
+    assert "going on from step 4 (64 images) of a training that differs in its length alone" in extended
+    made = hashes(repository.folder / "outputs" / "train_content")
+    with sqlite3.connect(repository.folder / ".d2it" / "mlflow.db") as store:
+        newest = "select run_uuid from runs where name = 'train_content' order by start_time desc limit 1"
+        points = store.execute(f"select step from metrics where key = 'loss' and run_uuid = ({newest})").fetchall()
+    assert sorted(step for (step,) in points) == list(range(16, 129, 16))
+    for folder in ("outputs", ".d2it", ".dvc/cache"):
+        shutil.rmtree(repository.folder / folder)
+    repository.git("checkout", "--", ".")
+    assert "going on" not in repository.dvc("exp", "run", "-S", images, "train_content")
+    assert hashes(repository.folder / "outputs" / "train_content") == made
 
 
 def test_wrong_params_stop_before_any_work(repository: Repository) -> None:

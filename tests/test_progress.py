@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import d2it.progress
-from d2it.progress import Mirror, Progress
+from d2it.progress import Mirror, Progress, State, is_line, line
 
 ROOT = Path(__file__).parents[1]
 WORK = """
@@ -99,6 +99,23 @@ def test_work_of_nothing_and_work_that_takes_no_time_are_no_error(
         pass
     assert clock.now == 1000.0
     assert capsys.readouterr().err == "empty: 0 img, 0.0 img/s\n"
+
+
+@pytest.mark.parametrize("label", ["train_dvae", "manifest: contents"])
+@pytest.mark.parametrize("total", [0, 7000])
+@pytest.mark.parametrize("seconds", [0.0, 12.5])
+@pytest.mark.parametrize("shown", ["", "loss 0.25, mse 1e-05"])
+def test_a_line_of_progress_is_known_as_one(label: str, total: int, seconds: float, shown: str) -> None:
+    state = State(label=label, unit="files", total=total, start=0, done=3500, shown=shown)
+    assert is_line(line(state, seconds))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["train: going on from step 3 (48 images)", "fid: job 7, running; log x", "result: kid 0.1452, precision 0.3", ""],
+)
+def test_other_lines_of_a_log_are_no_progress(text: str) -> None:
+    assert not is_line(text)
 
 
 def test_another_process_draws_the_bar_from_the_file(

@@ -2,27 +2,40 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.smallest import Repository
 from tools.deps import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_python_of_the_readme_runs_and_gives_noise_that_is_constant_inside_coarse_regions() -> None:
-    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(code) == 1
+    code, _ = CODE
     torch.manual_seed(0)
     names: dict[str, torch.Tensor] = {}
-    exec(code[0], names)
+    exec(code, names)
     coarse = (names["grain_map"] == 0)[:, None]
     for grid in (names["latents"], names["noise"], names["variance"]):
         assert grid.shape == (2, 4, 32, 32)
         corners = [grid[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
         assert all(torch.equal(corner * coarse, corners[0] * coarse) for corner in corners)
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_draws_with_what_was_trained(
+    finished: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.folder)
+    names: dict[str, Any] = {}
+    exec(CODE[1], names)
+    assert [len(names[name]) for name in ("images", "detailed", "mine")] == [3, 1, 1]
+    assert names["images"][0].size == (32, 32)
 
 
 def test_the_readme_is_short_and_shows_both_commands_on_lines_of_their_own() -> None:

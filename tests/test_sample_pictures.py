@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from d2it import pictures, sample_pictures
+from d2it.size import Size
 from d2it.transformer.content import DynamicContentTransformer
 
 
@@ -42,6 +43,22 @@ def test_tokens_of_a_region_are_those_that_the_model_computes(factors: list[int]
         grain_map = torch.full((1, 4, 4), grain, dtype=torch.uint8)
         refined = sum(len(route.tokens.position) for route in model.route(grain_map))
         assert counted * 16 == 16 + refined
+
+
+@pytest.mark.parametrize("size", [Size.of(64), Size(64, 192), Size(192, 64)])
+def test_a_film_of_images_of_any_shape_is_about_as_wide_as_high(size: Size) -> None:
+    frame = sample_pictures.film(np.zeros((1, 9, *size, 3), np.uint8))[0]
+    assert 0.5 < frame.shape[0] / frame.shape[1] < 2
+
+
+def test_tokens_are_written_into_the_regions_of_an_image_that_is_no_square() -> None:
+    """White digits in each of 2 x 3 regions."""
+    images, maps = np.zeros((1, 64, 96, 3), np.uint8), np.array([[[0, 1, 0], [1, 0, 1]]], np.uint8)
+    picture = sample_pictures.tokens(images, maps, [2, 1])
+    flat = picture[-(128 + pictures.GUTTER) : -pictures.GUTTER, -(192 + pictures.GUTTER) : -pictures.GUTTER]
+    for region in (part for row in np.split(flat, 2) for part in np.split(row, 3, 1)):
+        assert (region == 255).all(-1).any()
+        assert len(np.unique(region[:4].reshape(-1, 3), axis=0)) == 1
 
 
 def test_the_film_has_its_frames_and_ends_on_the_last_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from d2it.yaml import YAMLError, read_yaml
         ("1.0e-4", 1e-4),
         ("1E4", 1e4),
         ("4:00:00", "4:00:00"),
+        ("{time: 4:00:00}", {"time": "4:00:00"}),
         ("yes", "yes"),
         ("on", "on"),
         ("true", True),

@@ -1,4 +1,4 @@
-"""`python -m tracking sync|ui`: complete the MLflow store, and serve it."""
+"""`python -m tracking sync|ui|export`: complete the MLflow store, serve it, and export it."""
 
 import argparse
 import os
@@ -16,14 +16,18 @@ from tracking.views import OVERVIEW
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit code: 0, or 1 without a repository, an MLflow that answers, or a free port; both commands send and link."""
+    """Exit code: 0, or 1 without a repository, an MLflow that answers, or a free port; all commands send and link."""
     parser = argparse.ArgumentParser(prog="python -m tracking", description="The MLflow store of this project.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("sync", help="send what stages could not send, and link what DVC took from its cache")
     ui = commands.add_parser("ui", help="serve the store, on 127.0.0.1 unless another host is given")
     ui.add_argument("--host", default="127.0.0.1")
     ui.add_argument("--port", type=int, default=5000)
+    export = commands.add_parser("export", help="write all runs as files of another program")
+    export.add_argument("format", choices=["tensorboard"])
+    export.add_argument("folder", type=Path, help="of the files; runs that are there are brought up to date")
     chosen = parser.parse_args(arguments)
+    folder = chosen.folder.absolute() if chosen.command == "export" else None
     try:
         root = find_root()
     except StageError as error:
@@ -39,7 +43,21 @@ def main(arguments: list[str] | None = None) -> int:
         print_warning(f"MLflow: {error_line(error, tracking_uri(root))}; nothing is lost, try again later")
         return 1
     print(f"{sent} runs sent, {linked} experiments linked in {time.monotonic() - began:.1f} s", flush=True)
+    if folder:
+        return _export(root, store, folder)
     return _serve(root, store, chosen.host, chosen.port) if chosen.command == "ui" else 0
+
+
+def _export(root: Path, store: Store, folder: Path) -> int:
+    from tracking.tensorboard import export  # half a minute where PyTorch is not in memory yet
+
+    try:
+        runs, written = export(store, folder)
+    except Exception as error:
+        print_warning(f"{folder}: {error_line(error, tracking_uri(root))}; what was written is whole, try again later")
+        return 1
+    print(f"{runs} runs in {folder}, {written} new or changed; to look: tensorboard --logdir {folder}", flush=True)
+    return 0
 
 
 def _serve(root: Path, store: Store, host: str, port: int) -> int:

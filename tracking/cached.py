@@ -20,6 +20,7 @@ from pipeline.git import git
 from pipeline.key import recorded_keys
 from tracking.experiment import WORKSPACE, ParentRun
 from tracking.journal import now
+from tracking.parent import complete, is_complete, link_stages
 from tracking.store import Store, locked
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def newest_runs(store: Store, keys: Mapping[str, str]) -> "dict[str, Run]":
 def link_runs(store: Store, parent: "Run", runs: "Mapping[str, Run]") -> None:
     """Link a parent run to runs of its stages, and copy their final numbers to it."""
     numbers: dict[str, float] = {}
-    store.link_stages(parent.info.run_id, {stage: run.info.run_id for stage, run in runs.items()})
+    link_stages(store, parent.info.run_id, {stage: run.info.run_id for stage, run in runs.items()})
     for stage, run in runs.items():
         numbers |= {name: value for name, value in run.data.metrics.items() if name.startswith(f"{stage}.")}
     store.log_finals(parent.info.run_id, numbers, now(), parent.data.metrics)
@@ -86,23 +87,24 @@ def link_cached(store: Store) -> int:
         if parent is None and recorded.parent.name == WORKSPACE:  # what is left of an experiment, which has a parent
             parent = next((run for run in parents.values() if run.data.params == recorded.parent.params), None)
         linked = set(parent.data.tags) if parent else set()
-        if stages <= linked:
+        if stages <= linked and parent and is_complete(parent):
             continue
         keys = recorded.keys()
         if parent is None and recorded.parent.name == WORKSPACE and (busy or not names <= keys.keys()):
             continue  # this is an experiment that has just begun: its first stage makes its parent
         missing = {stage: key for stage, key in keys.items() if f"stage.{stage}" not in linked}
         runs = newest_runs(store, missing)
-        if not runs:
-            continue
-        with locked(store.root):
-            if parent is None:
-                parent = store.parent(recorded.parent.record())
-                store.client.set_terminated(parent.info.run_id, "FINISHED")
-                parents[recorded.parent.identity] = parent
-            link_runs(store, parent, runs)
-            store.sum_hours(parent.info.run_id)
-        changed += 1
+        if runs:
+            with locked(store.root):
+                if parent is None:
+                    parent = store.parent(recorded.parent.record())
+                    store.client.set_terminated(parent.info.run_id, "FINISHED")
+                    parents[recorded.parent.identity] = parent
+                link_runs(store, parent, runs)
+                store.sum_hours(parent.info.run_id)
+            changed += 1
+        if parent and (runs or not is_complete(parent)):
+            complete(store, parent.info.run_id)
     return changed
 
 

@@ -14,8 +14,14 @@ import numpy as np
 
 from tracking.cached import link_runs, newest_runs
 from tracking.clock import images_per_second, starts
+from tracking.datasets import log_datasets
 from tracking.journal import Journal, Record
+from tracking.models import log_model_numbers, log_models
+from tracking.parent import complete, link_stages
 from tracking.store import Point, Store, locked
+from tracking.views import PICTURES
+
+SHOWN_BY_PARENT = ("parent", "end")  # records after which a parent has something new to show
 
 
 class Delivery:
@@ -28,6 +34,7 @@ class Delivery:
         header = journal.read()[0][0]
         self._stage: str = header["stage"]
         self._identity: str = header["parent"]["identity"]
+        self._experiment: str = header["parent"]["name"]
         with locked(store.root):
             parent = store.parent(header["parent"])
             child = store.child(header, journal, parent.info.run_id)
@@ -40,7 +47,7 @@ class Delivery:
         self._pictures = self._sent_pictures()
         self._offset = 0
         self._end_time = 0
-        store.link_stages(self._parent_id, {self._stage: self.run_id})
+        link_stages(store, self._parent_id, {self._stage: self.run_id})
 
     def send(self) -> bool:
         """One pass over what was journalled since the last good pass.
@@ -66,6 +73,8 @@ class Delivery:
                     self._send_finals(record)
                 case "parent":
                     self._update_parent(record)
+                case "data":
+                    log_datasets(self.store, (self.run_id, self._parent_id), record["datasets"])
         if status not in (None, "RUNNING"):
             self._send_costs()
             self._client.set_terminated(self.run_id, status, self._end_time)
@@ -75,6 +84,8 @@ class Delivery:
                 self._send_picture(record)
             if record["kind"] == "diff":
                 self._send_diff(record["text"])
+        if any(record["kind"] in SHOWN_BY_PARENT for record in records):
+            complete(self.store, self._parent_id)
         self._offset = offset
         return status not in (None, "RUNNING")
 
@@ -83,9 +94,9 @@ class Delivery:
             self._client.update_run(run_id, status="RUNNING")
         tags = record.get("tags", {})
         ranks = float(tags.get("job.ranks", 1))
-        self.store.log(self.run_id, [("job/ranks", ranks, record["time"], self._second(record["time"]))])
-        restarts = len(self._client.get_metric_history(self.run_id, "job/ranks")) - 1  # equal points are kept once
-        for tag, value in (tags | {"job.restarts": str(restarts)}).items():
+        self.store.log(self.run_id, [("system/job_ranks", ranks, record["time"], self._second(record["time"]))])
+        started = self._client.get_metric_history(self.run_id, "system/job_ranks")  # equal points are kept once
+        for tag, value in (tags | {"job.restarts": str(len(started) - 1)}).items():
             self._client.set_tag(self.run_id, tag, value)
 
     def _second(self, time: int) -> int:
@@ -111,13 +122,15 @@ class Delivery:
         self._send_numbers(finals, record["time"])
         for tag, value in record.get("tags", {}).items():
             self._client.set_tag(self.run_id, tag, value)
+        models = log_models(self.store, self.run_id, record.get("models", ()), self._experiment)
+        log_model_numbers(self.store, self.run_id, models, numbers=finals, time=record["time"])
 
     def _send_costs(self) -> None:
         """Hours of each start and their sum, of GPUs or, without any, of cores; and images per second."""
         began = starts(self._journal.read()[0])
         numbers = {}
         for device in {one.device for one in began}:
-            name = f"job/{device}_hours"
+            name = f"system/job_{device}_hours"
             own = [one for one in began if one.device == device]
             points = [(name, one.device_hours, one.time, self._second(one.time)) for one in own]
             self.store.log(self.run_id, points)  # earlier starts may have been in a journal that is gone
@@ -158,12 +171,11 @@ class Delivery:
 
     def _send_picture(self, record: Record) -> None:
         file = self._journal.pictures / record["file"]
-        name_and_step = record["name"].replace("/", "~"), record["step"]
+        key = PICTURES + record["name"]
+        name_and_step = key.replace("/", "~"), record["step"]
         if name_and_step not in self._pictures and file.exists():
             picture = np.load(file, allow_pickle=False)
-            self._client.log_image(
-                self.run_id, picture, key=record["name"], step=record["step"], timestamp=record["time"]
-            )
+            self._client.log_image(self.run_id, picture, key=key, step=record["step"], timestamp=record["time"])
             self._pictures.add(name_and_step)
         file.unlink(missing_ok=True)
 

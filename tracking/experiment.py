@@ -5,10 +5,11 @@ hash of name, baseline and all params, so independent processes agree on it, and
 the same parent.
 """
 
+import getpass
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +35,30 @@ class ParentRun:
     def current(cls, params: Params) -> "ParentRun":
         """The experiment that this process belongs to, from its environment and folder."""
         name = os.environ.get("DVC_EXP_NAME") or WORKSPACE
-        return cls.of(name, os.environ.get("DVC_EXP_BASELINE_REV", ""), params, git_commit())
+        run = cls.of(name, os.environ.get("DVC_EXP_BASELINE_REV", ""), params, git_commit())
+        return replace(run, tags=run.tags | user_tag())
 
     @classmethod
     def of(cls, name: str, baseline: str, params: Params, commit: str) -> "ParentRun":
         """An experiment, wherever it ran; `baseline` and `commit` are Git's, '' if unknown."""
         flat = {key: as_text(value) for key, value in flatten(params.model_dump(mode="json")).items()}
         text = json.dumps([name, baseline, flat], sort_keys=True)
-        tags = {"dvc.experiment": name, "dvc.baseline": baseline, "git.commit": commit}
+        tags = {"dvc.experiment": name, "dvc.baseline": baseline, "mlflow.source.git.commit": commit}
+        tags |= {"mlflow.source.type": "LOCAL", "mlflow.source.name": "dvc.yaml"}
         known = {tag: value for tag, value in tags.items() if value}
         return cls(identity=hashlib.sha256(text.encode()).hexdigest()[:32], name=name, params=flat, tags=known)
 
     def record(self) -> dict[str, Any]:
         """As a JSON object."""
         return asdict(self)
+
+
+def user_tag() -> dict[str, str]:
+    """Who runs this process; nothing where the machine does not know."""
+    try:
+        return {"mlflow.user": getpass.getuser()}
+    except (KeyError, OSError, ImportError):  # a container without an entry for its user
+        return {}
 
 
 def as_text(value: Any) -> str:

@@ -1,6 +1,7 @@
 """The MLflow store: its address, opening it from many processes at once, and looking up runs in it."""
 
 import logging
+import math
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from pipeline.lock import locked as file_lock
 from tracking import views
 from tracking.database import PREFIX, artifacts, database_of, follow, inode, make, own_database
 from tracking.journal import Journal, Record, now
+from tracking.numbers import distance_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,8 +27,8 @@ BATCH = 1000  # metrics per request, MLflow's limit
 PARAMS_BATCH = 100  # params per request, likewise
 CREDENTIALS = re.compile(r"://[^/@\s]+@")
 EXPERIMENT = "d2it"
+USER = "mlflow.user"  # tag: whoever began a run
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with runs, not with GenAI
-NOTE = "Stages: "
 LONGEST = 200  # characters of an error
 REMEDIES = {
     "Invalid Host header": "that server has to be started with --allowed-hosts '{host}'",
@@ -93,6 +95,7 @@ def quiet_mlflow() -> None:
     """To be called before the first import of mlflow: no telemetry, no messages or tracebacks, and short time-outs."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
     import mlflow  # noqa: F401  # sets its own log levels, which the next lines change
@@ -170,12 +173,19 @@ class Store:
                 return runs
 
     def parent(self, parent: Record) -> "Run":
-        """The parent run of an experiment, created if need be, with its params and tags."""
+        """The parent run of an experiment, created if need be, with its params and tags.
+
+        Its first number is the distance, NaN until it is measured: MLflow's pages list numbers in the order in which
+        they came, and the one behind the button Compare opens with the first.
+        """
         run = self.newest(f"tags.`d2it.identity` = '{parent['identity']}'")
         if run is None:
             tags = parent["tags"] | {"d2it.identity": parent["identity"]}
             run = self.client.create_run(self.experiment_id, run_name=parent["name"], tags=tags)
-        self._add_tags(run, {key: value for key, value in parent["tags"].items() if run.data.tags.get(key) != value})
+            self.log(run.info.run_id, [(distance_name(parent["params"]), math.nan, 0, 0)])  # older than any number
+        known = run.data.tags
+        changed = {key: value for key, value in parent["tags"].items() if known.get(key) != value}
+        self._add_tags(run, {key: value for key, value in changed.items() if key != USER or key not in known})
         self._add_params(run, {key: value for key, value in parent["params"].items() if key not in run.data.params})
         return self.client.get_run(run.info.run_id)
 
@@ -193,7 +203,7 @@ class Store:
             return unfinished
         tags = {
             "mlflow.parentRunId": parent_id, "d2it.parent": identity, "d2it.stage": stage, "d2it.key": key,
-            "d2it.journal": journal.name,
+            "d2it.journal": journal.name, "mlflow.source.name": f"stages/{stage}.py",
         }  # fmt: skip
         return self.client.create_run(
             self.experiment_id, start_time=header["time"], run_name=stage, tags=header["parent"]["tags"] | tags
@@ -211,19 +221,6 @@ class Store:
         """Send final numbers, but for those that are `known` to be there."""
         new = {name: value for name, value in numbers.items() if known.get(name) != value}
         self.log(run_id, [(name, value, time, 0) for name, value in new.items()])
-
-    def link_stages(self, parent_id: str, runs: Mapping[str, str]) -> None:
-        """Link a parent to the runs, by stage: one tag per run, and a line of links in the description.
-
-        A description that a user has written stays.
-        """
-        for stage, run_id in runs.items():
-            self.client.set_tag(parent_id, f"stage.{stage}", run_id)
-        tags = self.client.get_run(parent_id).data.tags
-        linked = {tag.removeprefix("stage."): run_id for tag, run_id in tags.items() if tag.startswith("stage.")}
-        links = [f"[{stage}](#/experiments/{self.experiment_id}/runs/{run_id})" for stage, run_id in linked.items()]
-        if tags.get("mlflow.note.content", NOTE).startswith(NOTE):
-            self.client.set_tag(parent_id, "mlflow.note.content", NOTE + ", ".join(links))
 
     def keep(self, view: views.View) -> None:
         """Store a view of the page of experiments, which its address then opens."""

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from d2it.errors import UserError
 from d2it.params.sections import Params
 from pipeline.git import uncommitted
-from pipeline.key import content_md5
 from tracking import journal as journals
 from tracking.allocation import Allocation
 from tracking.cached import link_cached, workspace_keys
+from tracking.datasets import datasets_of
 from tracking.delivery import Delivery
 from tracking.experiment import ParentRun, data_fingerprint
 from tracking.journal import Journal
+from tracking.models import models_of
 from tracking.store import Store, error_line, print_warning, tracking_uri
 from tracking.system import Watch
 
@@ -95,13 +97,13 @@ class Tracker:
 
     def finish(self, metrics: Mapping[str, float]) -> None:
         """Record the stage's final numbers, `<stage>.<metric>`, on its run and on the parent, and hashes of weights."""
-        weights = sorted(Path("outputs", self._stage).glob("*.safetensors"))
         try:
-            tags = {f"dvc.md5.{path.name}": content_md5(path) for path in weights}  # as dvc.lock is going to record it
-        except OSError as error:
-            tags = {}
+            models = models_of(self._stage)
+        except (OSError, UserError) as error:
+            models = []
             print_warning(f"hashes of weights are not recorded: {error}")
-        self._append("final", {"numbers": _floats(metrics), "tags": tags})
+        tags = {f"dvc.md5.{Path(model['path']).name}": model["md5"] for model in models}
+        self._append("final", {"numbers": _floats(metrics), "tags": tags, "models": models})
         self._record_data()  # now there, if this was `prepare`
 
     def __enter__(self) -> "Tracker":
@@ -139,8 +141,13 @@ class Tracker:
 
     def _record_data(self) -> None:
         fingerprint = data_fingerprint()
-        if fingerprint:
-            self._append("parent", {"tags": {"data.fingerprint": fingerprint}, "keys": {}})
+        if not fingerprint:
+            return
+        self._append("parent", {"tags": {"data.fingerprint": fingerprint}, "keys": {}})
+        try:
+            self._append("data", {"datasets": datasets_of(self._stage, self._params.data)})
+        except UserError as error:
+            self._warn_once(f"the data are not recorded: {error}")
 
     def _record_origin(self) -> None:
         try:

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 TAG = "mlflow.sharedViewState."
+PICTURES = "pictures/"  # before a picture's name: a section of a run's page, which MLflow puts above the curves
+SAMPLES = f"{PICTURES}samples"
+TRAINING = "workflowType=machine_learning"  # without it MLflow shows its pages for GenAI
 PIXELS = 7  # per letter of a column's head
 DISTANCES = ("fid.fid", "fid.fd_efficientnet_lite0")  # the second in the demo, which downloads no Inception
+
+
+def run_page(server: str, experiment_id: str, run_id: str) -> str:
+    """Address of a run's page; of one on the same server without `server`."""
+    page = f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
+    return f"{server}/{page}" if server else page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +33,7 @@ class View:
     metrics: tuple[str, ...]  # the first orders the rows, the lowest on top
     run_ids: tuple[str, ...] = ()  # parent runs; empty: all
     first: int = 1  # metrics on the left of the params
-    plotted: tuple[str, ...] = ()  # metrics drawn against the params, as parallel coordinates and as bars
+    plotted: tuple[str, ...] = ()  # metrics drawn against the params, as parallel coordinates and as bars; then samples
 
     def state(self) -> str:
         """The page's state, JSON."""
@@ -50,16 +59,15 @@ class View:
             "type": "PARALLEL", "selectedParams": self.params, "selectedMetrics": self.plotted, "showAllRuns": False,
         }  # fmt: skip
         bars: list[dict[str, Any]] = [{"type": "BAR", "metricKey": name, "displayName": name} for name in self.plotted]
+        samples: dict[str, Any] = {"type": "IMAGE", "imageKeys": [SAMPLES], "step": 0, "showRunParams": True}
         common: dict[str, Any] = {
             "metricSectionId": SECTION["uuid"], "runsCountToCompare": 100, "deleted": False, "isGenerated": False,
         }  # fmt: skip
-        return [common | chart | {"uuid": f"d2it-{n}"} for n, chart in enumerate([parallel, *bars])]
+        return [common | chart | {"uuid": f"d2it-{n}"} for n, chart in enumerate([parallel, *bars, samples])]
 
     def address(self, server: str, experiment_id: str) -> str:
         """Of the page; `server` without a slash at its end."""
-        page = (
-            f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={self.name}"
-        )
+        page = f"{server}/#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={self.name}"
         return f"{page}&compareRunsMode=CHART" if self.plotted else page
 
 

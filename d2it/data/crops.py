@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from d2it.data.imageset import DataError, ImageSet, Square
+from d2it.data.imageset import Cropped, DataError, ImageSet
+from d2it.size import Size
 
 PHOTOS = (
     "astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png",
@@ -42,21 +43,24 @@ def halves(photo: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint
     return (photo[: H // 2], photo[H // 2 :]) if H >= W else (photo[:, : W // 2], photo[:, W // 2 :])
 
 
-def random_crops(photos: Sequence[NDArray[np.uint8]], size: int, count: int, rng: np.random.Generator) -> ImageSet:
+def random_crops(photos: Sequence[NDArray[np.uint8]], size: Size, count: int, rng: np.random.Generator) -> ImageSet:
     """`count` crops at native resolution, evenly over the photos in turn, each at a uniformly random place.
 
     Raises:
         DataError: a photo is smaller than a crop.
     """
-    largest = min(min(photo.shape[:2]) for photo in photos)
-    if size > largest:
-        raise DataError(f"data.image_size = {size}: half photos of data.source = skimage allow at most {largest}")
+    shapes = np.array([photo.shape[:2] for photo in photos])
+    largest = Size(*shapes.min(0).tolist())
+    if size.height > largest.height or size.width > largest.width:
+        raise DataError(
+            f"data.image_size = {size.plain}: half photos of data.source = skimage allow at most {largest.plain}"
+        )
     labels = np.arange(count, dtype=np.int64) % len(photos)
-    room = np.array([photo.shape[:2] for photo in photos])[labels] - size  # (count, 2)
+    room = shapes[labels] - np.array(size)  # (count, 2)
     corners = rng.integers(0, room, endpoint=True)
 
-    def read(index: int) -> Square:
+    def read(index: int) -> Cropped:
         top, left = corners[index]
-        return Square(photos[labels[index]][top : top + size, left : left + size], False)
+        return Cropped(photos[labels[index]][top : top + size.height, left : left + size.width], False)
 
     return ImageSet(size, labels, read)

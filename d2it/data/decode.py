@@ -1,4 +1,6 @@
-"""Any image file to a square of RGB pixels (our reading; resize and crop as in ADM, Dhariwal and Nichol 2021).
+"""Any image file to RGB pixels of the training size (our reading; for squares as in ADM, Dhariwal and Nichol 2021).
+
+An image is resized so that it just covers the training size, and what stands out is cut off evenly at both ends.
 
 Colour: EXIF orientation is applied; transparency is laid over white; 16-bit grey is scaled to 8 bits; CMYK is converted
 without its profile, and colour profiles are ignored; of an animation the first frame counts.
@@ -11,8 +13,9 @@ import simplejpeg  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
-from d2it.data.imageset import Square
-from d2it.data.resample import resize_middle
+from d2it.data.imageset import Cropped
+from d2it.data.resample import covering, resize_middle
+from d2it.size import Size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # by content: suffixes lie
 MAX_PIXELS = 1 << 27  # of an image; decoding so many takes 1 GB of memory, with transparency 1.6 GB
@@ -27,8 +30,18 @@ _UPRIGHT = {
 }  # fmt: skip
 
 
-def decode(file: bytes, size: int) -> Square:
-    """Content of an image file -> its centre square, uint8 (size, size, 3).
+def decode(file: bytes, size: Size) -> Cropped:
+    """Content of an image file -> its middle at `size`, uint8 (H, W, 3).
+
+    Raises:
+        ValueError: as of `read_rgb`, or so narrow that it would be absurdly large where it covers `size`.
+    """
+    rgb = read_rgb(file)
+    return Cropped(_middle(rgb, size), covering(rgb, size) > 1)
+
+
+def read_rgb(file: bytes) -> Image.Image:
+    """Content of an image file -> the image as it is, upright, in mode RGB.
 
     Raises:
         ValueError: not an image of a known format, damaged, cut short, or absurdly large. A JPEG is damaged where its
@@ -41,12 +54,11 @@ def decode(file: bytes, size: int) -> Square:
                     f"{image.width} x {image.height} pixels: must be at most {MAX_PIXELS / 1e6:.0f} million"
                 )
             plain_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
-            rgb = _upright(_jpeg(file) if plain_jpeg else _rgb(image), _orientation(image))
+            return _upright(_jpeg(file) if plain_jpeg else _rgb(image), _orientation(image))
     except UnidentifiedImageError:
         raise ValueError(f"not an image of a known format ({', '.join(FORMATS)})") from None
     except Exception as error:  # Pillow's decoders raise nearly every type on damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
-    return Square(_centre_square(rgb, size), min(rgb.size) < size)
 
 
 def _jpeg(file: bytes) -> Image.Image:
@@ -80,14 +92,11 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _centre_square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Shorter side to `size`, then the middle of the longer one.
-
-    Halving with a box filter while the image is at least twice too large, then one bicubic step.
-    """
-    while min(image.size) >= 2 * size:
+def _middle(image: Image.Image, size: Size) -> NDArray[np.uint8]:
+    """Halving with a box filter while the image is at least twice too large, then one bicubic step and the crop."""
+    while covering(image, size) <= 0.5:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    scale = size / min(image.size)
+    scale = covering(image, size)
     if image.width * scale * image.height * scale > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels: too narrow")
     return resize_middle(image, size)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from d2it.files import UnreadableFileError, read_json, write_text
+from d2it.size import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class DataDescription:
     validation: int
     classes: list[str]  # name of each label; empty when there are no classes
     labels: str  # `data.labels`
-    image_size: int  # pixels
+    image_size: Size  # pixels; in the file one number for a square
     fingerprint: str  # sha256 of all pixels and labels; empty until all of them are written
     train_names: list[str] = field(default_factory=list)  # first and last file, where images are files
     validation_names: list[str] = field(default_factory=list)
@@ -26,7 +27,8 @@ class DataDescription:
 
 def write_description(folder: Path, description: DataDescription) -> None:
     """Write data.json."""
-    write_text(folder / "data.json", json.dumps(asdict(description), indent=2, ensure_ascii=False) + "\n")
+    content = asdict(description) | {"image_size": description.image_size.plain}
+    write_text(folder / "data.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_description(folder: Path) -> DataDescription:
@@ -42,4 +44,7 @@ def read_description(folder: Path) -> DataDescription:
         raise UnreadableFileError(
             f"{path}: keys {', '.join(content)}: must be {', '.join(sorted(names))}; run dvc repro"
         )
-    return DataDescription(**content)
+    try:
+        return DataDescription(**content | {"image_size": Size.of(content["image_size"])})
+    except ValueError as error:
+        raise UnreadableFileError(f"{path}: image_size = {error}") from None

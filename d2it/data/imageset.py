@@ -1,4 +1,4 @@
-"""A set of square images that can be read one at a time: what every source of images is turned into."""
+"""A set of images of one size that can be read one at a time: what every source of images is turned into."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2it.errors import UserError
+from d2it.size import Size
 
 
 class DataError(UserError):
@@ -23,20 +24,20 @@ class UnreadableError(DataError):
         self.name, self.reason = name, reason
 
 
-class Square(NamedTuple):
+class Cropped(NamedTuple):
     """One image at the training size."""
 
-    pixels: NDArray[np.uint8]  # (size, size, 3), RGB
-    enlarged: bool  # the original's shorter side was below size
+    pixels: NDArray[np.uint8]  # (H, W, 3), RGB
+    enlarged: bool  # the original was smaller, in height or in width
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """Training or validation images, in a fixed order."""
 
-    size: int  # height and width, pixels
+    size: Size  # pixels
     labels: NDArray[np.int64]  # (N,), class of each image; -1 where it has none
-    read: Callable[[int], Square]  # image by index 0..N-1; safe to call from many threads; raises UnreadableError
+    read: Callable[[int], Cropped]  # image by index 0..N-1; safe to call from many threads; raises UnreadableError
     names: Sequence[str] = ()  # of the files (N,), where images are files
 
     def __len__(self) -> int:

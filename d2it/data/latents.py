@@ -18,6 +18,7 @@ from d2it.data.shards import Shards, ShardWriter
 from d2it.errors import UserError
 from d2it.finite import require_finite
 from d2it.grain.codes import codes_once, spread_codes
+from d2it.size import Size
 
 COPIES = "copies.npy"  # int64 (k,): finest positions along a side of a code, by grain, coarsest first
 
@@ -56,13 +57,13 @@ class LatentWriter:
     """Writes rows in order: `moments` float16 (2, z) = mean, std of each code; `grain_maps` uint8; `labels` int64."""
 
     def __init__(
-        self, folder: Path, *, rows: int, latent_channels: int, region_grid: int, copies: Sequence[int]
+        self, folder: Path, *, rows: int, latent_channels: int, region_grid: Size, copies: Sequence[int]
     ) -> None:
         """`copies`: finest positions along a side of a code, by grain, coarsest first."""
         self._codes = np.array([(copies[0] // n) ** 2 for n in copies])  # of a region, by grain
-        longest = region_grid**2 * int(self._codes.max())
+        longest = region_grid.area * int(self._codes.max())
         self._moments = RaggedWriter(folder, "moments", (2, latent_channels), np.float16, rows=rows, longest=longest)
-        self._grain_maps = ShardWriter(folder, "grain_maps", (region_grid, region_grid), np.uint8, rows=rows)
+        self._grain_maps = ShardWriter(folder, "grain_maps", region_grid, np.uint8, rows=rows)
         self._labels = ShardWriter(folder, "labels", (), np.int64, rows=rows)
         np.save(folder / COPIES, np.array(copies, np.int64))
 
@@ -89,8 +90,8 @@ class Latents:
         self.copies: list[int] = np.load(folder / COPIES, allow_pickle=False).tolist()
         self.rows = self._moments.rows
         self.latent_channels = self._moments.item_shape[1]
-        self.region_grid = self._grain_maps.row_shape[0]
-        self.latent_grid = self.region_grid * self.copies[0]
+        self.region_grid = Size.of(self._grain_maps.row_shape)
+        self.latent_grid = self.region_grid.times(self.copies[0])
 
     @property
     def labels(self) -> NDArray[np.int64]:

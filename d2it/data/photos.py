@@ -11,6 +11,7 @@ from torch import Tensor
 
 from d2it.data.shards import Shards
 from d2it.finite import require_finite
+from d2it.size import Size
 
 
 class PhotoBatch(NamedTuple):
@@ -31,18 +32,22 @@ class Photos:
     def __init__(self, folder: Path, flip: bool) -> None:
         self._images, self._entropy, self._labels = (Shards(folder, name) for name in ("images", "entropy", "labels"))
         self.photos = len(self._images)
-        self.region_grid = self._entropy.row_shape[0]
+        self.region_grid = Size.of(self._entropy.row_shape)
         self.rows = 2 * self.photos if flip else self.photos
 
-    def take(self, rows: NDArray[np.int64], device: torch.device) -> PhotoBatch:
-        """The photos of `rows`, (B,)."""
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
+        """Pixels (B, H, W, 3), entropies (B, h, w) and labels (B,) of the photos of `rows`, (B,)."""
         mirrored = rows >= self.photos
         index = rows % self.photos
         pixels, entropy = self._images.take(index), self._entropy.take(index)
         pixels[mirrored] = pixels[mirrored, :, ::-1]
         entropy[mirrored] = entropy[mirrored, :, ::-1]
-        labels = torch.from_numpy(self._labels.take(index))
-        return PhotoBatch(to_float(torch.from_numpy(pixels).to(device)), entropy, labels.to(device))
+        return pixels, entropy, self._labels.take(index)
+
+    def take(self, rows: NDArray[np.int64], device: torch.device) -> PhotoBatch:
+        """The photos of `rows`, (B,)."""
+        pixels, entropy, labels = self.read(rows)
+        return PhotoBatch(to_float(torch.from_numpy(pixels).to(device)), entropy, torch.from_numpy(labels).to(device))
 
 
 def to_float(pixels: Tensor) -> Tensor:

@@ -12,22 +12,29 @@ from numba import njit
 from numpy.typing import NDArray
 from PIL import Image
 
+from d2it.size import Size
+
 BITS = 22  # after the point
 SUPPORT, SHARPNESS = 2.0, -0.5  # of the cubic, in pixels of the smaller image; its parameter a
 
 Weights = tuple[NDArray[np.int64], NDArray[np.int32]]
 
 
-def resize_middle(image: Image.Image, side: int) -> NDArray[np.uint8]:
-    """Resize an image of mode RGB, its shorter side to `side`, and keep the middle: uint8 (side, side, 3)."""
-    scale = side / min(image.size)
-    size = (round(image.width * scale), round(image.height * scale))
-    left, top = ((whole - side) // 2 for whole in size)
+def covering(image: Image.Image, size: Size) -> float:
+    """By what an image is scaled so that it just covers `size`."""
+    return max(size.height / image.height, size.width / image.width)
+
+
+def resize_middle(image: Image.Image, size: Size) -> NDArray[np.uint8]:
+    """Resize an image of mode RGB so that it just covers `size`, and keep the middle: uint8 (H, W, 3)."""
+    scale = covering(image, size)
+    width, height = round(image.width * scale), round(image.height * scale)
+    left, top = (width - size.width) // 2, (height - size.height) // 2
     if image.height > 2 * image.width:  # Pillow begins with the columns
-        resized = image.resize(size, Image.Resampling.BICUBIC)
-        return np.asarray(resized.crop((left, top, left + side, top + side)))
-    across = _weights(image.width, size[0], left, side)
-    down = _weights(image.height, size[1], top, side)
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        return np.asarray(resized.crop((left, top, left + size.width, top + size.height)))
+    across = _weights(image.width, width, left, size.width)
+    down = _weights(image.height, height, top, size.height)
     return _resample(np.asarray(image), across, down)
 
 

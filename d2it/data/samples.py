@@ -1,6 +1,6 @@
 """Samples at rest: `samples.npz` as the ADM evaluator reads it, written and read a few images at a time.
 
-`arr_0` is uint8 (N, H, H, 3), `arr_1`, which may be missing, their labels (N,). Each is a .npy file in a zip; where
+`arr_0` is uint8 (N, H, W, 3), `arr_1`, which may be missing, their labels (N,). Each is a .npy file in a zip; where
 they are stored and not compressed, rows lie at known places of the file, and only those asked for are read.
 
 `python -m d2it.data.samples SAMPLES.npz FOLDER` writes the images as PNG files.
@@ -28,6 +28,7 @@ from d2it.data.imageset import DataError
 from d2it.errors import UserError
 from d2it.files import replacing
 from d2it.progress import Progress
+from d2it.size import Size
 
 IMAGES, LABELS = "arr_0", "arr_1"
 READ_BYTES = 1 << 22  # at a time
@@ -51,8 +52,8 @@ def npz_entry(archive: zipfile.ZipFile, name: str, shape: Sequence[int], dtype: 
 class SamplesWriter:
     """Writes `samples.npz`, batch after batch; the file appears whole or not at all. Use as a context manager."""
 
-    def __init__(self, path: Path, *, images: int, size: int) -> None:
-        """`images`: how many will come in all; `size`: height and width, pixels."""
+    def __init__(self, path: Path, *, images: int, size: Size) -> None:
+        """`images`: how many will come in all; `size`: pixels."""
         self.path, self.images, self.size = path, images, size
         self._labels = np.empty(images, np.int64)
         self._written = 0
@@ -63,22 +64,22 @@ class SamplesWriter:
             part = opened.enter_context(replacing(self.path, durable=True))
             self._archive = opened.enter_context(zipfile.ZipFile(part, "w"))
             self._entry = opened.enter_context(ExitStack())
-            shape = (self.images, self.size, self.size, 3)
+            shape = (self.images, *self.size, 3)
             self._pixels = self._entry.enter_context(npz_entry(self._archive, IMAGES, shape, np.uint8))
             self._open = opened.pop_all()
         return self
 
     def append(self, images: NDArray[np.uint8], labels: NDArray[np.integer]) -> None:
-        """Write the next images (B, H, H, 3), and their labels (B,).
+        """Write the next images (B, H, W, 3), and their labels (B,).
 
         Raises:
             ValueError: another shape or type, or more images than announced.
         """
         end = self._written + len(images)
-        if images.dtype != np.uint8 or images.shape[1:] != (self.size, self.size, 3) or len(labels) != len(images):
+        if images.dtype != np.uint8 or images.shape[1:] != (*self.size, 3) or len(labels) != len(images):
             raise ValueError(
                 f"{self.path}: images {images.dtype} {images.shape} and labels {labels.shape}: must be uint8 "
-                f"(B, {self.size}, {self.size}, 3) and (B,)"
+                f"(B, {self.size.height}, {self.size.width}, 3) and (B,)"
             )
         if end > self.images:
             raise ValueError(f"{self.path}: {end} images, announced {self.images}")
@@ -122,14 +123,14 @@ class Samples:
             what = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{path}: damaged, or not an npz file: {what}") from None
         weakref.finalize(self, self._file.close)
-        self._count, self.size = shape[0], shape[1]
-        self._row_bytes = self.size * self.size * 3
+        self._count, self.size = shape[0], Size.of(shape[1:3])
+        self._row_bytes = self.size.area * 3
 
     def __len__(self) -> int:
         return self._count
 
     def take(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Images at `indices` (B,), in that order: a new array (B, H, H, 3).
+        """Images at `indices` (B,), in that order: a new array (B, H, W, 3).
 
         Raises:
             IndexError: an index below 0 or beyond the last image.
@@ -137,7 +138,7 @@ class Samples:
         indices = np.asarray(indices)
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self)):
             raise IndexError(f"images {indices.min()}..{indices.max()} of {len(self)}")
-        images = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        images = np.empty((len(indices), *self.size, 3), np.uint8)
         for run in np.split(np.arange(len(indices)), np.flatnonzero(np.diff(indices) != 1) + 1):
             if len(run):
                 place = self._start + int(indices[run[0]]) * self._row_bytes
@@ -149,7 +150,7 @@ class Samples:
         name = f"{IMAGES}.npy"
         if name not in archive.namelist():
             held = ", ".join(archive.namelist()[:5]) or "nothing"
-            raise DataError(f"{self.path}: no {IMAGES} in it, but {held}: must be uint8 (N, H, H, 3) named {IMAGES}")
+            raise DataError(f"{self.path}: no {IMAGES} in it, but {held}: must be uint8 (N, H, W, 3) named {IMAGES}")
         entry = archive.getinfo(name)
         with archive.open(entry) as stream:
             shape = self._shape(stream, entry)
@@ -173,10 +174,10 @@ class Samples:
     def _shape(self, stream: IO[bytes], entry: zipfile.ZipInfo) -> tuple[int, ...]:
         shape, fortran, dtype = read_header(stream)
         if dtype.hasobject:
-            raise DataError(f"{self.path}: {IMAGES}: pickled objects: must be uint8 (N, H, H, 3)")
-        if dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or fortran:
+            raise DataError(f"{self.path}: {IMAGES}: pickled objects: must be uint8 (N, H, W, 3)")
+        if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or fortran:
             order = ", in Fortran's order" if fortran else ""
-            raise DataError(f"{self.path}: {IMAGES}: {dtype} {shape}{order}: must be uint8 (N, H, H, 3)")
+            raise DataError(f"{self.path}: {IMAGES}: {dtype} {shape}{order}: must be uint8 (N, H, W, 3)")
         if 0 in shape:
             raise DataError(f"{self.path}: {IMAGES}: {shape}: no images in it")
         if entry.file_size != stream.tell() + int(np.prod(shape, dtype=np.int64)):

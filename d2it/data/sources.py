@@ -10,12 +10,13 @@ from d2it.data.crops import CLASSES, halves, random_crops, read_photos
 from d2it.data.decode import decode
 from d2it.data.files import ImageFiles
 from d2it.data.formats import SHOWN, counted, lines, read_path
-from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError, printable
+from d2it.data.imageset import Cropped, DataError, ImageSet, Source, UnreadableError, printable
 from d2it.data.labelled import Rules
 from d2it.data.layout import Half, Layout
 from d2it.data.torchvision_sets import PREFIX, open_torchvision, path_of
 from d2it.data.twemoji import open_twemoji
 from d2it.params.sections import DataParams
+from d2it.size import Size
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,8 @@ def files_of(source: str, root: Path) -> Path | None:
     return root / Path(path).expanduser()
 
 
-def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) -> Source:
-    """Crops of scikit-image's photos; class = photo. `size`: height and width of a crop, pixels.
+def open_crops(size: Size, train_crops: int, validation_crops: int, seed: int) -> Source:
+    """Crops of scikit-image's photos; class = photo. `size`: of a crop, pixels.
 
     Raises:
         DataError: a photo is missing, or `size` is larger than half a photo.
@@ -68,13 +69,13 @@ def open_crops(size: int, train_crops: int, validation_crops: int, seed: int) ->
 
 
 def open_images(
-    path: Path, size: int, validation: float, seed: int, *, splits: bool = True, labels: bool = True
+    path: Path, size: Size, validation: float, seed: int, *, splits: bool = True, labels: bool = True
 ) -> Source:
     """Images at a path, in one of the formats that formats.py lists.
 
     Args:
         path: of the folder, zip, tar or parquet file.
-        size: height and width, pixels.
+        size: pixels.
         validation: share held out where the folders are no split.
         seed: of what is held out.
         splits: whether folders and files may be a split.
@@ -99,7 +100,7 @@ def summary(source: Source) -> list[str]:
     return rows
 
 
-def _as_source(called: str, size: int, rules: Rules, read: Callable[[], tuple[ImageFiles, Layout]]) -> Source:
+def _as_source(called: str, size: Size, rules: Rules, read: Callable[[], tuple[ImageFiles, Layout]]) -> Source:
     """What a reader of a format gives, with its remarks logged and its errors named; `called`: as data.source."""
     try:
         files, layout = read()
@@ -133,7 +134,7 @@ def without_labels(source: Source) -> Source:
     return Source(unlabelled(source.train), unlabelled(source.validation), [])
 
 
-def _read(files: ImageFiles, name: str, size: int) -> Square:
+def _read(files: ImageFiles, name: str, size: Size) -> Cropped:
     try:
         return decode(files.read(name), size)
     except Exception as error:  # unreadable file, damaged or encrypted zip entry, or damaged image

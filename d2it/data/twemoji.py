@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from d2it.data.decode import decode
-from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError
+from d2it.data.imageset import Cropped, DataError, ImageSet, Source, UnreadableError
+from d2it.size import Size
 
 GROUPS = (
     "Smileys & Emotion", "People & Body", "Animals & Nature", "Food & Drink", "Travel & Places", "Activities",
@@ -19,8 +20,8 @@ GROUPS = (
 _VARIATION = "fe0f"  # 'shown as a picture': file names and Unicode's sequences differ in it
 
 
-def open_twemoji(size: int, validation: float, seed: int) -> Source:
-    """All emoji of a known group, in the order of their file names. `size`: height and width, pixels.
+def open_twemoji(size: Size, validation: float, seed: int) -> Source:
+    """All emoji of a known group, in the order of their file names. `size`: pixels.
 
     `validation`: share held out, the first of a seeded permutation.
 
@@ -32,7 +33,7 @@ def open_twemoji(size: int, validation: float, seed: int) -> Source:
     order = np.random.default_rng(seed).permutation(len(paths))
 
     def image_set(rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> ImageSet:
-        def read(index: int) -> Square:
+        def read(index: int) -> Cropped:
             path = paths[rows[index]]
             try:
                 return decode(path.read_bytes(), size)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from d2it.data.imageset import DataError, ImageSet, Source, UnreadableError, printable
 from d2it.data.shards import SHARD_BYTES
 from d2it.files import UnreadableFileError, read_json, replacing, write_text
+from d2it.size import Size
 from d2it.threads import usable_cores
 
 CHUNK = 16  # images that a thread decodes and measures at a time; fixed, so that thread counts change no byte
@@ -85,7 +86,7 @@ class _Chunk(NamedTuple):
 
 def shards_of(source: Source) -> list[Shard]:
     """All shards of a source, in order; an empty half has none."""
-    rows = max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * source.train.size**2)))
+    rows = max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * source.train.size.area)))
     return [
         Shard(half, number, start, min(start + rows, len(images)))
         for half, images in zip(HALVES, (source.train, source.validation), strict=True)
@@ -110,8 +111,9 @@ def write_shards(
                 continue
             images = source.train if shard.half == "train" else source.validation
             starts = range(shard.start, shard.stop, CHUNK)
+            sizes = (images.size, images.size.divided(region_size))
             chunks = _in_order(pool, partial(_read_chunk, images, measure, shard.stop), starts, threads + 1)
-            _write_shard(shard, folder, chunks, sizes=(images.size, images.size // region_size), advance=advance)
+            _write_shard(shard, folder, chunks, sizes=sizes, advance=advance)
 
 
 def read_record(folder: Path, shard: Shard) -> Record | None:
@@ -163,7 +165,7 @@ def check_space(source: Source, folder: Path) -> None:
         DataError: too little space.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    size = (len(source.train) + len(source.validation)) * source.train.size**2 * 3
+    size = (len(source.train) + len(source.validation)) * source.train.size.area * 3
     there = sum(path.stat().st_size for half in HALVES for path in (folder / half).glob("images-*.npy"))
     free = shutil.disk_usage(folder).free
     if size - there > free:
@@ -190,14 +192,14 @@ def _check_damaged(damaged: list[list[str]], total: int, allowed: Allowed) -> No
 
 
 def _write_shard(
-    shard: Shard, folder: Path, chunks: Iterable[_Chunk], *, sizes: tuple[int, int], advance: Callable[[int], None]
+    shard: Shard, folder: Path, chunks: Iterable[_Chunk], *, sizes: tuple[Size, Size], advance: Callable[[int], None]
 ) -> None:
     """`sizes`: of an image, pixels, and of its map of regions."""
     n, (size, regions) = shard.stop - shard.start, sizes
     (folder / shard.half).mkdir(parents=True, exist_ok=True)
-    pixels = _new_file(_path(folder, shard, "images"), (n, size, size, 3), np.uint8)
+    pixels = _new_file(_path(folder, shard, "images"), (n, *size, 3), np.uint8)
     labels = _new_file(_path(folder, shard, "labels"), (n,), np.int64)
-    entropy = _new_file(_path(folder, shard, "entropy"), (n, regions, regions), np.float32)
+    entropy = _new_file(_path(folder, shard, "entropy"), (n, *regions), np.float32)
     digest, rows, enlarged, damaged = hashlib.sha256(), 0, 0, []
     for chunk in chunks:
         end = rows + len(chunk.labels)
@@ -250,18 +252,18 @@ def _sha256(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 
 
 def _read_chunk(images: ImageSet, measure: Measure, stop: int, start: int) -> _Chunk:
-    squares, labels, damaged = [], [], []
+    crops, labels, damaged = [], [], []
     for index in range(start, min(start + CHUNK, stop)):
         try:
-            squares.append(images.read(index))
+            crops.append(images.read(index))
             labels.append(images.labels[index])
         except UnreadableError as error:
             damaged.append(error)
-    if not squares:
-        nothing = np.empty((0, images.size, images.size, 3), np.uint8)
+    if not crops:
+        nothing = np.empty((0, *images.size, 3), np.uint8)
         return _Chunk(nothing, np.empty(0, np.int64), np.empty((0, 0, 0), np.float32), 0, damaged)
-    pixels = np.stack([square.pixels for square in squares])
-    enlarged = sum(square.enlarged for square in squares)
+    pixels = np.stack([crop.pixels for crop in crops])
+    enlarged = sum(crop.enlarged for crop in crops)
     return _Chunk(pixels, np.array(labels, np.int64), measure(pixels), enlarged, damaged)
 
 

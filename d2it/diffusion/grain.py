@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2it.diffusion.labels import drop_labels
-from d2it.diffusion.noise import ImageStreams
+from d2it.diffusion.noise import Draws, ImageStreams
 from d2it.diffusion.prediction import Prediction
 from d2it.diffusion.samplers import ddpm
 from d2it.diffusion.schedule import Schedule, add_noise, at
@@ -27,29 +27,29 @@ def grain_loss(
 
 
 def draw_grain_loss(
-    schedule: Schedule, model: DynamicGrainTransformer, grain_map: Tensor, labels: Tensor, *,
-    generator: torch.Generator, label_dropout: float = 0.1,
+    schedule: Schedule, model: DynamicGrainTransformer, grain_map: Tensor, labels: Tensor, *, draws: Draws,
+    label_dropout: float = 0.1,
 ) -> Tensor:  # fmt: skip
-    """`grain_loss` at random: timesteps, noise and hidden labels are drawn from a generator on the maps' device."""
-    B, h, w = grain_map.shape
-    index = torch.randint(schedule.steps, (B,), generator=generator, device=grain_map.device)
-    noise = torch.randn(B, 1, h, w, generator=generator, device=grain_map.device)
-    labels = drop_labels(labels, label_dropout, model.no_class, generator)
-    return grain_loss(schedule, model, grain_map=grain_map, labels=labels, index=index, noise=noise)
+    """`grain_loss` at random: timesteps, noise and hidden labels are as drawn, noise of shape (B, 1, h, w)."""
+    index = (draws.time * schedule.steps).long()
+    labels = drop_labels(labels, label_dropout, model.no_class, draws.label)
+    return grain_loss(schedule, model, grain_map=grain_map, labels=labels, index=index, noise=draws.noise)
 
 
 def sample_grain_maps(
-    schedule: Schedule, model: DynamicGrainTransformer, labels: Tensor, streams: ImageStreams, *, guidance: float = 1.0
-) -> Tensor:
+    schedule: Schedule, model: DynamicGrainTransformer, labels: Tensor, streams: ImageStreams, *,
+    guidance: float = 1.0, fine_ratio: float | None = None,
+) -> Tensor:  # fmt: skip
     """DDPM with the softmax's mean as x_0; at the end each region's grain is drawn from the last softmax.
 
-    Classifier-free guidance acts on the logits: unguided + guidance (guided - unguided); 1 = none.
+    Classifier-free guidance acts on the logits: unguided + guidance (guided - unguided); 1 = none. With `fine_ratio`,
+    for two grains, nothing is drawn at the end: in each map that share of regions is fine which most likely is so.
 
     Returns:
         (B, h, w) uint8 grain maps, one for each label (B,).
     """
     logits = torch.empty(0)
-    shape = (1, model.region_grid, model.region_grid)
+    shape = (1, *model.region_grid)
 
     def predict(x: Tensor, index: Tensor) -> Prediction:
         nonlocal logits
@@ -58,9 +58,20 @@ def sample_grain_maps(
 
     ddpm(schedule, predict, lambda: streams.normal(shape))
     require_finite(logits, "the grain transformer's logits")
+    place = streams.uniform(shape)  # in any case: what is drawn afterwards does not depend on the map
+    if fine_ratio is not None:
+        return _most_likely_fine(logits, fine_ratio)
     cumulative = logits.softmax(1).cumsum(1)  # (B, k, h, w)
-    drawn = (streams.uniform(shape) > cumulative[:, :-1]).sum(1)  # (B, h, w)
+    drawn = (place > cumulative[:, :-1]).sum(1)  # (B, h, w)
     return drawn.to(torch.uint8)
+
+
+def _most_likely_fine(logits: Tensor, fine_ratio: float) -> Tensor:
+    B, grains, h, w = logits.shape
+    assert grains == 2
+    chosen = (logits[:, 1] - logits[:, 0]).flatten(1).topk(round(fine_ratio * h * w), dim=1).indices
+    maps = torch.zeros(B, h * w, dtype=torch.uint8, device=logits.device)
+    return maps.scatter_(1, chosen, 1).view(B, h, w)
 
 
 def _guided_logits(model: DynamicGrainTransformer, x: Tensor, t: Tensor, labels: Tensor, *, guidance: float) -> Tensor:

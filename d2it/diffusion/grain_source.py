@@ -9,6 +9,7 @@ from d2it.data.latents import Latents, RowsByLabel, require_training_images
 from d2it.diffusion.grain import sample_grain_maps
 from d2it.diffusion.noise import ImageStreams
 from d2it.diffusion.schedule import Schedule
+from d2it.size import Size
 from d2it.transformer.grain import DynamicGrainTransformer
 
 
@@ -43,9 +44,9 @@ class RealMaps:
 class RandomMaps:
     """Independent regions, with the shares of grains that training images of the label's own class have."""
 
-    def __init__(self, regions: NDArray[np.float64], side: int) -> None:
-        """`regions`: (classes, k), of each grain in the training images of a class; `side`: of a map."""
-        self._regions, self._side = regions, side
+    def __init__(self, regions: NDArray[np.float64], size: Size) -> None:
+        """`regions`: (classes, k), of each grain in the training images of a class; `size`: of a map."""
+        self._regions, self._size = regions, size
 
     def draw(self, labels: Tensor, streams: ImageStreams) -> Tensor:
         """(B, h, w) uint8 grain maps, one for each label (B,).
@@ -57,5 +58,5 @@ class RandomMaps:
         require_training_images(self._regions.sum(1), label)
         regions = self._regions[label]  # (B, k)
         edges = (regions / regions.sum(1, keepdims=True)).cumsum(1)[:, :-1]  # (B, k - 1)
-        uniform = streams.uniform((self._side, self._side))  # (B, h, w)
+        uniform = streams.uniform(self._size)  # (B, h, w)
         return (uniform[..., None] >= torch.from_numpy(edges).to(uniform)[:, None, None]).sum(-1).to(torch.uint8)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from d2it.diffusion.prediction import Prediction, interpret
 from d2it.diffusion.samplers import Predict
-from d2it.diffusion.schedule import Schedule
+from d2it.diffusion.schedule import Schedule, noise_level
 
 Model = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]  # (z_t, t, labels, grain_map) -> output (B, 2C, h, w)
 
@@ -33,7 +33,7 @@ def guided(
 
     def predict(z: Tensor, index: Tensor) -> Prediction:
         t = schedule.timestep[index]
-        level = float(schedule.timestep[index[0]]) / max(1.0, float(schedule.timestep[-1]))
+        level = noise_level(schedule, index)
         if scale == 1 or no_class == 0 or not interval[0] <= level <= interval[1]:
             return interpret(schedule, model(z, t, labels, grain_map), z, index, objective=objective)
         both = torch.cat([labels, torch.full_like(labels, no_class)])

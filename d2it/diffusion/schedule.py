@@ -83,16 +83,18 @@ def flow_schedule(times: Tensor) -> Schedule:
     return Schedule(FLOW_TIMESTEPS * t, 1 - t, t)
 
 
-def draw_times(count: int, generator: torch.Generator, *, distribution: str) -> Tensor:
-    """Times (count,) float32 in (0, 1) that a flow's training sees, on the generator's device.
+def flow_times(place: Tensor, *, distribution: str) -> Tensor:
+    """Times (B,) float32 in (0, 1) that a flow's training sees, from draws `place` (B,) of U[0, 1).
 
     'uniform', or 'logit-normal', the sigmoid of N(0, 1): medium noise more often (Esser et al. 2024).
     """
-    if distribution == "uniform":
-        times = torch.rand(count, generator=generator, device=generator.device)
-    else:
-        times = torch.randn(count, generator=generator, device=generator.device).sigmoid()
+    times = place if distribution == "uniform" else torch.special.ndtri(place).sigmoid()
     return times.clamp(1e-5, 1 - 1e-5)
+
+
+def noise_level(schedule: Schedule, index: Tensor) -> float:
+    """t / T, from 0 to 1, at index (B,), the same for all."""
+    return float(schedule.timestep[index[0]]) / max(1.0, float(schedule.timestep[-1]))
 
 
 def at(table: Tensor, index: Tensor) -> Tensor:

@@ -5,28 +5,27 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from d2it.dvae.discriminator import adaptive_weight
-from d2it.dvae.model import DynamicVAE, kl_divergence
+from d2it.dvae.discriminator import adversarial_loss, last_layer_gradients
+from d2it.dvae.model import DynamicVAE, commitment, kl_divergence
 from d2it.grain.codes import codes_once, copy_codes
+
+COMMITMENT = 0.25  # weight of VQ's commitment loss, as in VQGAN
 
 
 class AutoencoderLoss(NamedTuple):
-    """The loss to lower, numbers for the curves, and, detached, the reconstructions (B, 3, H, W) and the codes.
-
-    Codes are (n, z), each once, with VQ: what the codebook learns from; None with KL.
-    """
+    """The loss to lower, a mean over images; numbers for the curves; and, detached, what is needed afterwards."""
 
     loss: Tensor
     numbers: dict[str, Tensor]
-    reconstructions: Tensor
-    codes: Tensor | None
+    reconstructions: Tensor  # (B, 3, H, W)
+    codes: Tensor | None  # (n, z), each once, with VQ: what the codebook learns from
+    gradients: Tensor | None  # with a discriminator: what the adaptive weight is the ratio of
 
 
 def autoencoder_loss(
     model: DynamicVAE, images: Tensor, grain_map: Tensor, noise: Tensor, *, kl_weight: float = 1e-6,
     perceptual: Callable[[Tensor, Tensor], Tensor] | None = None, perceptual_weight: float = 1.0,
-    discriminator: Callable[[Tensor], Tensor] | None = None, adversarial_weight: float = 0.0,
-    adversarial_cap: float = 0.75, perceptual_share: float = 1.0,
+    discriminator: Callable[[Tensor], Tensor] | None = None, adversarial_weight: float | Tensor = 0.0,
 ) -> AutoencoderLoss:  # fmt: skip
     """The autoencoder's loss on a batch; the discriminator's is `discriminator.hinge_loss`.
 
@@ -42,21 +41,21 @@ def autoencoder_loss(
         grain_map: (B, H/S, W/S).
         noise: the posterior's, N(0, I) of the latents' shape (B, z, H/f_1, W/f_1); one draw per code is used.
         kl_weight: with KL.
-        perceptual: distance of images and reconstructions, (B,); None for none.
+        perceptual: mean distance of images and reconstructions; None for none.
         perceptual_weight: of that distance.
-        perceptual_share: of the images, at least one, that it is computed on: the first ones, so their order must be
-            random; the same loss on average, at less cost.
-        discriminator: logits of images; needed where `adversarial_weight` is above 0.
-        adversarial_weight: of the adversarial loss, times the adaptive weight.
-        adversarial_cap: the largest adaptive weight.
+        discriminator: logits of images; None until it has joined.
+        adversarial_weight: of its loss; the adaptive weight is a factor of it, of the step before (our reading: its
+            own step's is known only when all micro-batches of all ranks are done).
     """
     posterior = model.encode(images, grain_map)
     latents = posterior.sample(copy_codes(noise, grain_map, model.copies))
     numbers: dict[str, Tensor] = {}
-    codes = None
+    codes = gradients = None
     if model.quantizer is not None:
         codes = codes_once(latents.detach(), grain_map, model.copies)
-        latents, regularization, numbers = model.quantize(latents, grain_map)
+        quantized = model.quantize(latents, grain_map)
+        regularization = COMMITMENT * commitment(latents, quantized, grain_map, model.copies).mean()
+        latents = quantized
     else:
         kl = kl_divergence(posterior, grain_map, model.copies).mean()
         regularization = kl_weight * kl / images[0].numel()
@@ -65,18 +64,17 @@ def autoencoder_loss(
     l1 = (images - reconstructions).abs().mean()
     reconstruction = l1
     if perceptual is not None:
-        seen = max(1, round(perceptual_share * len(images)))
-        distance = perceptual(images[:seen], reconstructions[:seen]).mean()
+        distance = perceptual(images, reconstructions)
         reconstruction = l1 + perceptual_weight * distance
         numbers["perceptual"] = distance.detach()
     loss = reconstruction + regularization
-    if discriminator is not None and adversarial_weight > 0:
-        adversarial = -discriminator(reconstructions).mean()
-        weight = adaptive_weight(reconstruction, adversarial, model.decoder.conv_out.weight, adversarial_cap)
-        loss = loss + adversarial_weight * weight * adversarial
-        numbers |= {"adversarial": adversarial.detach(), "adaptive_weight": weight}
+    if discriminator is not None:
+        adversarial = adversarial_loss(discriminator, reconstructions)
+        gradients = last_layer_gradients(reconstruction, adversarial, model.decoder.conv_out.weight)
+        loss = loss + adversarial_weight * adversarial
+        numbers["adversarial"] = adversarial.detach()
     numbers |= {"l1": l1.detach(), "mse": ((images - reconstructions.detach()) ** 2).mean()}
-    return AutoencoderLoss(loss, numbers, reconstructions.detach(), codes)
+    return AutoencoderLoss(loss, numbers, reconstructions.detach(), codes, gradients)
 
 
 def adversarial_share(images_seen: int, start: int, warmup: int) -> float:

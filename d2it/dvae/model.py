@@ -90,18 +90,18 @@ class DynamicVAE(nn.Module):
         mean, log_variance = moments.chunk(2, dim=1)
         return Posterior(mean, torch.exp(0.5 * log_variance.clamp(-30, 20)))
 
-    def quantize(self, latents: Tensor, grain_map: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """VQ only: quantised latents (B, z, h, w), commitment loss, perplexity and dead codes; a code counts once."""
+    def quantize(self, latents: Tensor, grain_map: Tensor) -> Tensor:
+        """VQ only: latents (B, z, h, w), quantised, with straight-through gradients; each code is looked up once."""
         assert self.quantizer is not None
-        quantized, loss, numbers = self.quantizer(codes_once(latents, grain_map, self.copies))
+        quantized = self.quantizer(codes_once(latents, grain_map, self.copies))
         grid = torch.zeros_like(rearrange(latents, "b c y x -> b y x c"))
         grid = grid.masked_scatter(first_positions(grain_map, self.copies)[..., None], quantized)
-        return copy_codes(rearrange(grid, "b y x c -> b c y x"), grain_map, self.copies), loss, numbers
+        return copy_codes(rearrange(grid, "b y x c -> b c y x"), grain_map, self.copies)
 
     def decode(self, latents: Tensor, grain_map: Tensor) -> Tensor:
         """Latents (B, z, h, w), constant inside coarse regions, to images (B, 3, H, W); quantises first with VQ."""
         if self.quantizer is not None:
-            latents = self.quantize(latents, grain_map)[0]
+            latents = self.quantize(latents, grain_map)
         images: Tensor = self.decoder(latents)
         return images
 
@@ -115,6 +115,13 @@ def kl_divergence(posterior: Posterior, grain_map: Tensor, copies: list[int]) ->
     variance = posterior.std**2
     kl = 0.5 * (posterior.mean**2 + variance - 1 - variance.log())
     return (kl * code_weight(grain_map, copies)).sum((1, 2, 3))
+
+
+def commitment(latents: Tensor, quantized: Tensor, grain_map: Tensor, copies: list[int]) -> Tensor:
+    """VQ's commitment loss of each image, a mean over its codes and channels, each code once (our reading): (B,)."""
+    squared = (latents - quantized.detach()) ** 2  # (B, z, h, w)
+    weight = code_weight(grain_map, copies)
+    return (squared * weight).sum((1, 2, 3)) / (weight.sum((1, 2, 3)) * squared.shape[1])
 
 
 def about(model: DynamicVAE) -> dict[str, Any]:

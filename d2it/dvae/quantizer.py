@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-COMMITMENT = 0.25
 DECAY = 0.99
 DEAD_BELOW = 2.0  # a vector that stands for fewer codes per step, on average, is replaced by a code of the step
 
@@ -24,7 +23,7 @@ class Quantizer(nn.Module):
             dim=latent_channels,
             codebook_size=codebook_size,
             decay=DECAY,
-            commitment_weight=COMMITMENT,
+            commitment_weight=0.0,  # model.commitment weighs codes image by image
             kmeans_init=True,
             kmeans_iters=10,
             threshold_ema_dead_code=DEAD_BELOW,
@@ -34,28 +33,27 @@ class Quantizer(nn.Module):
             sync_kmeans=False,
         )
 
-    def forward(self, codes: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """One flat list of codes, each code once: (n, z) float32.
-
-        Returns:
-            Quantised codes (n, z) with straight-through gradients, the commitment loss, and `perplexity` (1..K) and
-            `dead_codes` (share of the codebook unused by this list).
+    def forward(self, codes: Tensor) -> Tensor:
+        """Codes (n, z) float32, each code once, quantised, with straight-through gradients.
 
         A codebook that has learned nothing starts from this list, as in `learn`.
         """
-        quantized, index, loss = self.quantize(codes[None])
-        used = torch.bincount(index.flatten(), minlength=self.codebook_size).double()
-        p = used / used.sum()
-        numbers = {"perplexity": torch.exp(-torch.xlogy(p, p).sum()), "dead_codes": (used == 0).double().mean()}
-        return quantized[0], loss.squeeze(), numbers
+        quantized: Tensor = self.quantize(codes[None])[0][0]
+        return quantized
 
     @torch.no_grad()
-    def learn(self, codes: Tensor, seed: int) -> None:
+    def learn(self, codes: Tensor, seed: int) -> dict[str, Tensor]:
         """Move the codebook once towards codes (n, z) float32, and replace dead vectors; in training mode.
 
         A codebook that has learned nothing starts from k-means of these codes. The same codes in the same order and the
         same seed give the same bytes.
+
+        Returns:
+            `perplexity` (1..K), and `dead_codes`, the share of the codebook that no code was nearest to.
         """
         assert self.training, "the library learns in training mode alone"
         torch.manual_seed(seed)  # the library draws from the global stream
-        self.quantize(codes[None], freeze_codebook=False)
+        _, index, _ = self.quantize(codes[None], freeze_codebook=False)
+        used = torch.bincount(index.flatten(), minlength=self.codebook_size).double()
+        p = used / used.sum()
+        return {"perplexity": torch.exp(-torch.xlogy(p, p).sum()), "dead_codes": (used == 0).double().mean()}

@@ -45,7 +45,7 @@ class Opened:
     def about(self) -> dict[str, Any]:
         """For the protocol."""
         statistics = {"statistics": "as published"} if self.published else {}
-        images = {"images": len(self.images), "size": self.images.size} if self.images else {}
+        images = {"images": len(self.images), "size": self.images.size.plain} if self.images else {}
         return {"path": str(self.path)} | images | statistics
 
 

@@ -12,9 +12,9 @@ from d2it.evaluation.images import Images
 def beside_nearest(
     samples: NDArray[np.uint8], closest: NDArray[np.uint8], half: str, pixels: int = 128
 ) -> NDArray[np.uint8]:
-    """Samples (n, H, H, 3) above the real images most similar to each, of the half named; shown about `pixels` wide."""
+    """Samples (n, H, W, 3) above the real images most similar to each, of the half named; shown about `pixels` wide."""
     return pictures.grid(
-        [samples, closest], ["sample", f"nearest {half} image"], scale=max(1, pixels // samples.shape[1])
+        [samples, closest], ["sample", f"nearest {half} image"], scale=max(1, pixels // samples.shape[2])
     )
 
 

@@ -20,7 +20,7 @@ PREPROCESSING = 1  # resized as floats, bilinear with antialiasing, then (x - 12
 
 
 class EfficientNetFeatures:
-    """timm's `tf_efficientnet_lite0`; images of another shape are stretched to a square."""
+    """timm's `tf_efficientnet_lite0`; all images are stretched to its square."""
 
     name = "efficientnet_lite0"
     width = WIDTH

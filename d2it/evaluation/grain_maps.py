@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2it import pictures
+from d2it.size import Size
 
 SHOWN_MAPS, REGION_PIXELS = 16, 16  # of the picture
 
@@ -67,7 +68,7 @@ def _rows(code: int, grains: int, patterns: int) -> str:
 
 def grain_maps_picture(real: NDArray[np.uint8], drawn: NDArray[np.uint8], grains: int) -> NDArray[np.uint8]:
     """Real maps above drawn ones, and how often each region is fine in all of them."""
-    size, rows = real.shape[1] * REGION_PIXELS, []
+    size, rows = Size.of(real.shape[1:]).times(REGION_PIXELS), []
     for maps in (real, drawn):
         frequency = pictures.frequency_pictures(fine_frequency(maps, grains)[None], size)
         shown = pictures.grain_map_pictures(maps[: min(SHOWN_MAPS, len(drawn))], grains, size)

@@ -3,7 +3,6 @@
 Images are never resized here: what is measured is what is there.
 """
 
-import io
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,27 +11,27 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from d2it.data.decode import FORMATS, decode
+from d2it.data.decode import read_rgb
 from d2it.data.files import ImageFiles, open_files
 from d2it.data.imageset import DataError
 from d2it.data.layout import class_names
 from d2it.data.samples import Samples
 from d2it.data.shards import Shards
+from d2it.size import Size
 from d2it.threads import usable_cores
 
 
 class Images(Protocol):
-    """Square images of one size."""
+    """Images of one size."""
 
-    size: int  # height and width, pixels
+    size: Size  # pixels
     labels: NDArray[np.int64] | None  # (N,); None where there are no classes
 
     def __len__(self) -> int: ...
 
     def take(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """Images at `indices` (B,), in that order: a new array (B, H, H, 3).
+        """Images at `indices` (B,), in that order: a new array (B, H, W, 3).
 
         Raises:
             DataError: a file that is damaged, or of another size.
@@ -78,7 +77,7 @@ class PreparedImages:
             raise DataError(f"{folder}: no images: must hold images-*.npy and labels-*.npy") from None
         except (ValueError, OSError) as error:
             raise DataError(f"{folder}: damaged: {' '.join(str(error).split())}") from None
-        self.size = self._images.row_shape[0]
+        self.size = Size.of(self._images.row_shape[:2])
         self.labels: NDArray[np.int64] | None = labels.take(np.arange(len(labels)))  # all 0 where there are no classes
 
     def __len__(self) -> int:
@@ -119,8 +118,7 @@ class ImageFolder:
         number = {name: label for label, name in enumerate(self.classes)}
         labels = np.array([number[name] for name in of_image], np.int64)
         self.labels = labels if len(self.classes) > 1 else None
-        self.size = 0
-        self.size = len(self._read(self._names[0]))
+        self.size = Size.of(self._read(self._names[0]).shape[:2])
         self._threads = ThreadPoolExecutor(usable_cores())
 
     def __len__(self) -> int:
@@ -128,28 +126,24 @@ class ImageFolder:
 
     def take(self, indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """See `Images`."""
-        return np.stack(list(self._threads.map(self._read, [self._names[i] for i in indices])))
+        return np.stack(list(self._threads.map(self._read_equal, [self._names[i] for i in indices])))
 
     def _read(self, name: str) -> NDArray[np.uint8]:
         """Pixels of one file."""
         try:
-            content = self._files.read(name)
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                width, height = image.size
+            return np.asarray(read_rgb(self._files.read(name)))
         except Exception as error:  # unreadable file, damaged or encrypted zip entry, or damaged image
-            raise self._unreadable(name, error) from None
-        if width != height:
-            raise DataError(f"{self._path}: {name}: {width} x {height} pixels: must be square")
-        if self.size and width != self.size:
-            first = f"as {self._names[0]}, {self.size} x {self.size}"
-            raise DataError(f"{self._path}: {name}: {width} x {height} pixels: must be of one size, {first}")
-        try:
-            return decode(content, width).pixels
-        except ValueError as error:
-            raise self._unreadable(name, error) from None
+            what = " ".join(str(error).split())
+            raise DataError(f"{self._path}: {name}: cannot be read: {what}") from None
 
-    def _unreadable(self, name: str, error: Exception) -> DataError:
-        return DataError(f"{self._path}: {name}: cannot be read: {' '.join(str(error).split())}")
+    def _read_equal(self, name: str) -> NDArray[np.uint8]:
+        """Pixels of one file, as large as the first."""
+        pixels = self._read(name)
+        size = Size.of(pixels.shape[:2])
+        if size != self.size:
+            first = f"as {self._names[0]}, {self.size}"
+            raise DataError(f"{self._path}: {name}: {size} pixels: must be of one size, {first}")
+        return pixels
 
 
 def _list(path: Path) -> ImageFiles:
@@ -179,6 +173,4 @@ def check_same_size(sides: Sequence[tuple[str, Images]]) -> None:
     first, images = sides[0]
     for name, others in sides[1:]:
         if others.size != images.size:
-            raise DataError(
-                f"{first}: {images.size} x {images.size} pixels; {name}: {others.size} x {others.size}: must be equal"
-            )
+            raise DataError(f"{first}: {images.size} pixels; {name}: {others.size}: must be equal")

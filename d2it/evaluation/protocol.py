@@ -6,6 +6,7 @@ from typing import Any
 
 from d2it.evaluation.metrics import number_name
 from d2it.params.sections import Params, Section
+from d2it.size import Size
 from d2it.weights import PERCEPTUAL
 
 LARGEST_PSNR = 100.0  # dB, of a reconstruction without an error, which would be infinite
@@ -32,7 +33,7 @@ SIZES = ("channels", "multipliers", "layers", "width", "heads")  # of a model, i
 
 
 def protocol(
-    params: Params, named: Sequence[str], *, images: Mapping[str, int], extractor: str, size: int, data: str
+    params: Params, named: Sequence[str], *, images: Mapping[str, int], extractor: str, size: Size, data: str
 ) -> str:
     """JSON with sorted keys.
 
@@ -41,7 +42,7 @@ def protocol(
         named: names of the numbers that were reported.
         images: how many, by the names of sides in HOW, and 'real_grain_maps'.
         extractor: its identity.
-        size: height and width of all images, pixels.
+        size: of all images, pixels.
         data: fingerprint of the data set.
     """
     validation = images["validation"]
@@ -59,7 +60,7 @@ def protocol(
     sections: list[Section] = [params.dvae, params.grain_transformer, params.content_transformer]
     content = {
         "numbers": {name: of_maps if name.startswith(GRAIN_MAPS) else numbers[name] for name in named},
-        "samples": params.sample.model_dump(mode="json") | {"size": size},
+        "samples": params.sample.model_dump(mode="json") | {"size": size.plain},
         "reference": {"half": params.fid.reference, "data": data, "batch_size": params.fid.batch_size},
         "models": {type(section).__name__.removesuffix("Params"): _sizes(section) for section in sections},
         "seeds": {"seed": params.seed, "sample": params.sample.seed, **params.seeds.model_dump(mode="json")},

@@ -26,7 +26,7 @@ from d2it.finite import require_finite
 EXTRACTOR, INCEPTION = "extractor", "inception"
 BLOCK = 256  # images written at a time
 
-Take = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # numbers (B,) -> images (B, H, H, 3)
+Take = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # numbers (B,) -> images (B, H, W, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +49,15 @@ class Identity:
     extractor: str  # identity of the extractor
 
 
-def save_reference(
-    path: Path, reference: Reference, identity: Identity, *, take: Take | None = None, size: int = 0
-) -> None:
+def save_reference(path: Path, reference: Reference, identity: Identity, *, take: Take | None = None) -> None:
     """Write an npz, all at once.
 
     Args:
         path: the file.
         reference: what is written.
         identity: what it belongs to.
-        take: gives the images, of `size` pixels, whose features are kept, by their number among them; None: the file
-            has no images, and the ADM evaluator has no use for it.
-        size: height and width.
+        take: gives the images whose features are kept, by their number among them; None: the file has no images, and
+            the ADM evaluator has no use for it.
 
     Raises:
         NonFiniteError: a number is NaN or infinite.
@@ -74,8 +71,8 @@ def save_reference(
             with npz_entry(archive, name, array.shape, array.dtype) as out:
                 out.write(np.ascontiguousarray(array).data)
         if take is not None:
-            count = len(reference.features)
-            with npz_entry(archive, IMAGES, (count, size, size, 3), np.uint8) as out:
+            count, one = len(reference.features), take(np.arange(0)).shape[1:]
+            with npz_entry(archive, IMAGES, (count, *one), np.uint8) as out:
                 for start in range(0, count, BLOCK):
                     out.write(take(np.arange(start, min(start + BLOCK, count))).data)
 

@@ -59,8 +59,10 @@ def copy_codes(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor
 
 def code_weight(grain_map: Tensor, copies: Sequence[int]) -> Tensor:
     """1 / number of copies at each finest position, (B, 1, H/f_1, W/f_1) float32: sums to the number of codes."""
-    share = torch.tensor([1 / n**2 for n in copies], device=grain_map.device)
-    return enlarge(share[grain_map.long()], copies[0])[:, None]
+    weight = torch.ones_like(grain_map, dtype=torch.float32)
+    for grain, n in enumerate(copies[:-1]):  # no table, which would have to be copied to a GPU
+        weight = weight.masked_fill(grain_map == grain, 1 / n**2)
+    return enlarge(weight, copies[0])[:, None]
 
 
 def codes_once(grid: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Tensor:
@@ -81,8 +83,10 @@ def spread_codes(codes: Tensor, grain_map: Tensor, copies: Sequence[int]) -> Ten
 
 def first_positions(grain_map: Tensor, copies: Sequence[int]) -> Tensor:
     """True at the first (top left) position of each code: (B, H/f_1, W/f_1) bool."""
-    grain = enlarge(grain_map, copies[0]).long()  # (B, H/f_1, W/f_1)
-    side = torch.tensor(copies, device=grain.device)[grain]
+    grain = enlarge(grain_map, copies[0])  # (B, H/f_1, W/f_1)
+    side = torch.ones_like(grain, dtype=torch.int64)
+    for number, n in enumerate(copies[:-1]):
+        side = side.masked_fill(grain == number, n)
     row = torch.arange(grain.shape[-2], device=grain.device)[:, None]
     column = torch.arange(grain.shape[-1], device=grain.device)[None]
     return (row % side == 0) & (column % side == 0)

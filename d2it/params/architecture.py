@@ -4,6 +4,7 @@ from operator import attrgetter
 from typing import Any
 
 from d2it.params.sections import Params
+from d2it.size import Size
 
 # Argument -> key of params.yaml, or a size that follows from several keys. `classes` is the data's.
 DVAE = {
@@ -21,8 +22,9 @@ CONTENT = {name: f"content_transformer.{name}" for name in ("layers", "width", "
 
 
 def value_at(params: Params, key: str) -> Any:
-    """The value of a key such as 'refinenet.window'."""
-    return attrgetter(key)(params)
+    """The value of a key such as 'refinenet.window', as files have it."""
+    value = attrgetter(key)(params)
+    return value.plain if isinstance(value, Size) else value
 
 
 def dvae_arguments(params: Params) -> dict[str, Any]:

@@ -12,7 +12,7 @@ Check = tuple[bool, str, str]  # whether it holds, of which key, and what is all
 
 def impossible_combinations(params: Params) -> list[str]:
     """One line for each combination of valid values that cannot work together, as 'key = value: what is allowed'."""
-    checks = itertools.chain(_grains(params), _training(params), _sampling(params))
+    checks = itertools.chain(_grains(params), _training(params), _sampling(params), _previews(params))
     return [f"{key} = {value_at(params, key)!r}: {allowed}" for holds, key, allowed in checks if not holds]
 
 
@@ -24,10 +24,11 @@ def _grains(params: Params) -> Iterator[Check]:
     yield good, "grain.factors", "must be different powers of two above 1, ascending, such as [8, 16]"
     if not good:
         return
-    k, grid, patch = len(factors), size // factors[0], params.dvae.patch
+    k, grid, patch = len(factors), size.divided(factors[0]), params.dvae.patch
     doubling = all(b == 2 * a for a, b in itertools.pairwise(factors))
     yield doubling, "grain.factors", "each factor must be twice the one before"
-    yield size % factors[-1] == 0, "data.image_size", f"must be a multiple of the largest factor, {factors[-1]}"
+    divisible = all(length % factors[-1] == 0 for length in size)
+    yield divisible, "data.image_size", f"must be a multiple of the largest factor, {factors[-1]}"
     one_each = f"{k} shares from coarsest to finest, one for each of grain.factors"
     if isinstance(ratio, list):
         whole = len(ratio) == k and abs(sum(ratio) - 1) < 1e-6
@@ -40,9 +41,13 @@ def _grains(params: Params) -> Iterator[Check]:
     needed = f"must have {levels} levels for a smallest factor of {factors[0]} and dvae.patch {patch}"
     yield not power or len(params.dvae.multipliers) == levels, "dvae.multipliers", needed
     window, least = params.refinenet.window, 2 ** (k - 1)
-    fits = window == "full" or (grid % window == 0 and window >= least)
-    allowed = f"must divide the latent grid, {grid} (= data.image_size / smallest factor), hold whole regions "
+    fits = window == "full" or (all(length % window == 0 for length in grid) and window >= least)
+    allowed = f"must divide the latent grid, {grid.plain} (= data.image_size / smallest factor), hold whole regions "
     yield fits or params.refinenet.layers == 0, "refinenet.window", f"{allowed}(at least {least}), or be 'full'"
+
+
+def _previews(params: Params) -> Iterator[Check]:
+    yield params.preview_metrics not in (1, 2), "preview_metrics", "must be 0 for none, or at least 3 (KID)"
 
 
 def _training(params: Params) -> Iterator[Check]:
@@ -50,12 +55,10 @@ def _training(params: Params) -> Iterator[Check]:
     normalizes = channels % 32 == 0 or channels in (8, 16)  # into 32 groups, or, if few, into groups of 4
     yield normalizes, "dvae.channels", "must be a multiple of 32, or 8 or 16 (GroupNorm)"
     least, size = SMALLEST[params.dvae.perceptual], params.data.image_size
-    visible = params.dvae.perceptual_weight == 0 or size >= least
+    visible = params.dvae.perceptual_weight == 0 or min(size) >= least
     yield visible, "data.image_size", f"must be at least {least} for dvae.perceptual {params.dvae.perceptual!r}"
     grain, content = params.grain_transformer, params.content_transformer
     for name, section in (("dvae", params.dvae), ("grain_transformer", grain), ("content_transformer", content)):
-        divides = section.batch_size % section.micro_batch == 0
-        yield divides, f"{name}.micro_batch", f"must divide {name}.batch_size, {section.batch_size}"
         fits = section.warmup_images + section.cooldown_images <= section.images
         allowed = f"warm-up and cool-down together must fit into {name}.images, {section.images}"
         yield fits, f"{name}.warmup_images", allowed

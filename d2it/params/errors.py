@@ -37,6 +37,8 @@ def error_lines(root: type[BaseModel], errors: list[Any]) -> list[str]:
         location, kind = error["loc"], error["type"]
         if kind == "extra_forbidden":
             allowed = f"unknown key; allowed here: {', '.join(_known_keys(root, location))}"
+        elif kind == "value_error":  # of a check of ours, which says '{value!r}: {what is allowed}'
+            allowed = str(error["ctx"]["error"]).partition(": ")[2]
         else:
             allowed = _ALLOWED[kind].format(**error.get("ctx", {})) if kind in _ALLOWED else error["msg"]
         names = [str(part) for part in location if not (isinstance(part, str) and part.split("[")[0] in _UNION_PARTS)]

@@ -6,7 +6,9 @@ so two files that differ only in a comment mean the same run, and this file need
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+
+from d2it.size import Size
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -15,6 +17,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
+ImageSize = Annotated[Size, PlainValidator(Size.of), PlainSerializer(lambda size: size.plain)]  # a square is one number
 
 
 def knob(description: str) -> Any:
@@ -48,7 +51,7 @@ class DataParams(Section):
     )
     damaged: Literal["stop", "skip"] = knob("an image that cannot be read ends prepare, or is left out")
     damaged_share: Share = knob("share of images, at most, that 'skip' leaves out; with more of them prepare ends")
-    image_size: PositiveInt = knob("height and width of a training image, pixels")
+    image_size: ImageSize = knob("pixels of a training image: height and width, or [height, width] where they differ")
     flip: bool = knob("also train on images mirrored left to right")
     validation: OpenShare = knob("share of images held out, where folders are no halves")
     train_crops: PositiveInt = knob("skimage only: number of random training crops")
@@ -94,8 +97,7 @@ class TrainingParams(Section):
     """What the three training stages share."""
 
     images: PositiveInt = knob("images seen in all of training, counted with repetition")
-    batch_size: PositiveInt = knob("images per step, over all ranks")
-    micro_batch: PositiveInt = knob("images per forward pass; divides batch_size; ranks share micro-batches")
+    batch_size: PositiveInt = knob("images per step, over all ranks; a multiple of their number")
     warmup_images: Count = knob("images over which the learning rate rises linearly from 0")
     cooldown_images: Count = knob("images at the end over which it falls linearly to 0; 0 = constant (paper)")
     gradient_clip: NonNegative = knob("largest gradient norm; 0 = no clipping")
@@ -107,6 +109,18 @@ class TrainingParams(Section):
     def steps(self) -> int:
         """Number of optimiser steps."""
         return -(-self.images // self.batch_size)
+
+
+class MicroBatchParams(Section):
+    """`micro_batch`: images per forward pass of a rank, at most.
+
+    A matter of memory and speed, as the number of ranks is: it changes a result in its last digits alone (and the masks
+    of dropout), so no stage's key holds it, and a stage that is done does not run again because of it.
+    """
+
+    dvae: PositiveInt = knob("of train_dvae")
+    grain_transformer: PositiveInt = knob("of train_grain")
+    content_transformer: PositiveInt = knob("of train_content")
 
 
 class DVAEParams(TrainingParams):
@@ -127,7 +141,7 @@ class DVAEParams(TrainingParams):
     )
     perceptual_weight: NonNegative = knob("weight of the perceptual loss; 0 = none; 1.0 in the paper")
     perceptual_share: Annotated[float, Field(gt=0, le=1)] = knob(
-        "share of a micro-batch's images, at least one, that it is computed on; 1 in the paper"
+        "share of a batch's images, at least one, that it is computed on; 1 in the paper"
     )
     adversarial_weight: NonNegative = knob("weight of the PatchGAN loss, times the adaptive weight")
     adversarial_cap: Positive = knob("largest adaptive weight; 0.75 in DQ-VAE, as good as none (1e4) in LDM")
@@ -146,7 +160,7 @@ class TransformerParams(TrainingParams):
     layers: PositiveInt = knob("adaLN-Zero blocks")
     width: PositiveInt = knob("channels of a token")
     heads: PositiveInt = knob("attention heads; divides width")
-    dropout: Probability = knob("after attention and inside the MLP; 0.1 in the paper")
+    dropout: Probability = knob("after attention and inside the MLP; 0.1 in the paper; drawn per micro-batch")
     label_dropout: Probability = knob("share of labels hidden, for classifier-free guidance; 0.1 in DiT")
     activation_checkpointing: bool = knob("recompute blocks in the backward pass: less memory, more time")
 
@@ -162,6 +176,18 @@ class ContentTransformerParams(TransformerParams):
         "'code': a coarse region counts once (the dynamic grain loss); 'position': once for each copy"
     )
     qk_norm: bool = knob("normalise queries and keys per head, for stable training at scale; not in the paper")
+
+
+class InitFromParams(Section):
+    """`init_from`: folders of trained models, from whose weights trainings start; '' = new weights.
+
+    A pipeline's `outputs`, what `python -m d2it export` has written, or the folder of one model; a relative path starts
+    at the repository's root. The averaged weights are taken; learning rate, optimiser and images begin anew.
+    """
+
+    dvae: str = knob("of the DVAE; or an AutoencoderKL in diffusers' format, such as Stable Diffusion's KL-f8")
+    grain_transformer: str = knob("of the grain transformer")
+    content_transformer: str = knob("of the content transformer")
 
 
 class RefineNetParams(Section):
@@ -237,17 +263,30 @@ class Params(Section):
     dvae: DVAEParams
     grain_transformer: GrainTransformerParams
     content_transformer: ContentTransformerParams
+    init_from: InitFromParams
+    micro_batch: MicroBatchParams
+    shard_weights: bool = knob(
+        "ranks share out the transformers' weights, averages and optimiser state (FSDP2), for models that one GPU does "
+        "not hold; in no stage's key, as micro_batch"
+    )
+    preview_images: Count = knob(
+        "pictures drawn at each checkpoint of the trainings, for MLflow alone; 0 = none; in no stage's key"
+    )
+    preview_metrics: Count = knob(
+        "images drawn and measured there, for MLflow alone: KID of samples, PSNR of reconstructions, patterns of grain "
+        "maps; 0 = none, else at least 3; in no stage's key"
+    )
     refinenet: RefineNetParams
     diffusion: DiffusionParams
     sample: SampleParams
     fid: FIDParams
 
     @property
-    def region_grid(self) -> int:
-        """Regions along a side of the image; also the side of a grain map."""
-        return self.data.image_size // self.grain.region_size
+    def region_grid(self) -> Size:
+        """Regions of an image; also the size of a grain map."""
+        return self.data.image_size.divided(self.grain.region_size)
 
     @property
-    def latent_grid(self) -> int:
-        """Finest codes along a side of the image."""
-        return self.data.image_size // self.grain.factors[0]
+    def latent_grid(self) -> Size:
+        """Finest codes of an image."""
+        return self.data.image_size.divided(self.grain.factors[0])

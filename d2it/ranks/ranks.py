@@ -1,12 +1,14 @@
-"""Data-parallel ranks: which micro-batches a rank computes, and the sum of all ranks' gradients."""
+"""Data-parallel ranks: which images of a step a rank computes, and the mean of all ranks' gradients."""
 
-from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from d2it.ranks.sharding import exchange_gradients, is_sharded
 from d2it.ranks.stopping import Stop
 
 
@@ -18,49 +20,45 @@ class Ranks:
     size: int = 1
     stop: Stop = field(default_factory=Stop)
 
-    def share(self, micro_batches: int) -> range:
-        """Micro-batches of this rank.
+    def share(self, batch_size: int) -> range:
+        """Images of a step that this rank computes, by their place in its batch.
 
         Raises:
             ValueError: they do not divide evenly.
         """
-        if micro_batches % self.size:
+        if batch_size % self.size:
             raise ValueError(
-                f"{micro_batches} micro-batches per step (batch_size / micro_batch) cannot be shared by "
-                f"{self.size} ranks: must be a multiple of the number of ranks"
+                f"batch_size {batch_size} cannot be shared by {self.size} ranks: must be a multiple of their number"
             )
-        return range(self.rank, micro_batches, self.size)
+        own = batch_size // self.size
+        return range(self.rank * own, (self.rank + 1) * own)
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace each gradient by its sum over ranks, in one all-reduce; a missing gradient counts as zero."""
-        parameters = list(parameters)
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)  # alone too: Adam would skip what it has no gradient of
-        if self.size == 1:
-            return
-        flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
-        dist.all_reduce(flat)
-        start = 0
-        for p in parameters:
-            assert p.grad is not None
-            p.grad.copy_(flat[start : start + p.numel()].view_as(p))
-            start += p.numel()
+    def data_parallel(self, module: nn.Module) -> nn.Module:
+        """The module in PyTorch's wrapper, which averages gradients over ranks while the backward pass goes on.
 
-    def gather(self, own: list[Tensor]) -> list[Tensor]:
-        """What each micro-batch has, on all ranks: (n_i, C), another n_i each, in the order of the micro-batches.
-
-        Args:
-            own: of this rank's micro-batches, as `share` deals them out.
+        `find_unused_parameters` keeps the buckets of the exchange as they are at first, and with them the order of
+        sums: otherwise both follow the first step after a start, and a training that goes on would differ by rounding.
         """
+        if self.size == 1 or any(map(is_sharded, module.modules())):
+            return module
+        return DistributedDataParallel(
+            module, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True
+        )
+
+    def summing_gradients(self, module: nn.Module, last: bool) -> AbstractContextManager[None]:
+        """Around a micro-batch of `data_parallel`'s module: gradients are exchanged with the `last` one of a step."""
+        for sharded in filter(is_sharded, module.children()):
+            exchange_gradients(sharded, last)
+        no_sync = isinstance(module, DistributedDataParallel) and not last
+        return module.no_sync() if no_sync else nullcontext()  # type: ignore[operator]
+
+    def gather(self, own: Tensor) -> Tensor:
+        """What each rank has, on all ranks: (n_i, C), another n_i each, one after the other."""
         if self.size == 1:
             return own
-        lengths = self._gather(torch.tensor([len(x) for x in own]))  # on the CPU
-        longest = max(int(of_rank.sum()) for of_rank in lengths)
-        flat = torch.cat(own)
-        gathered = self._gather(nn.functional.pad(flat, (0, 0, 0, longest - len(flat))))
-        ranks = [x[: int(n.sum())].split(n.tolist()) for x, n in zip(gathered, lengths, strict=True)]
-        return [x for of_round in zip(*ranks, strict=True) for x in of_round]
+        lengths = [int(n) for n in self._gather(torch.tensor(len(own)))]  # on the CPU
+        gathered = self._gather(nn.functional.pad(own, (0, 0, 0, max(lengths) - len(own))))
+        return torch.cat([x[:n] for x, n in zip(gathered, lengths, strict=True)])
 
     def _gather(self, x: Tensor) -> list[Tensor]:
         """The tensor of every rank, equal in shape."""

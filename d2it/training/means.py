@@ -13,28 +13,30 @@ class Means:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, numbers: Mapping[str, Tensor]) -> None:
-        """Scalars by name."""
+    def add(self, numbers: Mapping[str, Tensor | float], images: int = 1) -> None:
+        """Scalars by name; `images`: how many each is the mean of, its weight."""
         for name, value in numbers.items():
-            value = value.detach().to(self._device, torch.float64)
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            if isinstance(value, Tensor):
+                value = value.detach().double()
+            self._sums[name] = self._sums.get(name, 0.0) + images * value
+            self._counts[name] = self._counts.get(name, 0) + images
 
     def state(self, ranks: Ranks) -> dict[str, tuple[float, int]]:
         """Sum and count of each number over all ranks, which must hold the same names; for a checkpoint."""
         names = sorted(self._sums)
         if not names:
             return {}
+        sums = [torch.as_tensor(self._sums[name], dtype=torch.float64, device=self._device) for name in names]
         counts = torch.tensor([self._counts[name] for name in names], dtype=torch.float64, device=self._device)
-        both = ranks.sum(torch.stack([torch.stack([self._sums[name] for name in names]), counts]))
+        both = ranks.sum(torch.stack([torch.stack(sums), counts]))
         return {name: (float(both[0, i]), int(both[1, i])) for i, name in enumerate(names)}
 
     def restore(self, state: Mapping[str, tuple[float, int]]) -> None:
         """Go on from a `state`; on one rank only."""
-        self._sums = {name: torch.tensor(x, dtype=torch.float64, device=self._device) for name, (x, _) in state.items()}
+        self._sums = {name: x for name, (x, _) in state.items()}
         self._counts = {name: count for name, (_, count) in state.items()}
 
     def take(self, ranks: Ranks) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from d2it.grain.codes import combine, copies_per_side
 from d2it.saved import load_model
+from d2it.size import Size
 from d2it.transformer.dit import Backbone, Blocks, Condition, Head, initialize, run_blocks, sincos_positions, unpatchify
 from d2it.transformer.routing import DenseTokens, Route, gather, plan_routes
 
@@ -37,17 +38,17 @@ class RefineNet(nn.Module):
     """
 
     def __init__(
-        self, blocks: Blocks, *, side: int, patch: int, latent_channels: int, channels_out: int,
+        self, blocks: Blocks, *, grid: Size, patch: int, latent_channels: int, channels_out: int,
         position: Literal["learnable", "fixed"],
     ) -> None:  # fmt: skip
-        """`side`: of this grain's grid; `patch`: finest positions along a side of one of its codes (1 = finest)."""
+        """`grid`: of this grain; `patch`: finest positions along a side of one of its codes (1 = finest)."""
         super().__init__()
         C = blocks.width
-        self.side, self.patch, self.recompute = side, patch, blocks.recompute
+        self.grid, self.patch, self.recompute = grid, patch, blocks.recompute
         self.embed = nn.Linear(patch**2 * latent_channels, C)
         self.expand = nn.Linear(C, 4 * C)
         self.join = nn.Linear(2 * C, C)
-        fixed = sincos_positions(C, side)
+        fixed = sincos_positions(C, grid)
         if position == "learnable":
             self.position: Tensor = nn.Parameter(torch.empty_like(fixed).normal_(std=0.02))
         else:
@@ -64,18 +65,18 @@ class RefineNet(nn.Module):
             condition: (B, C).
 
         Returns:
-            The head's output on this grain's grid, (B, channels_out, side, side), zero where no token was computed, and
+            The head's output on this grain's grid, (B, channels_out, *grid), zero where no token was computed, and
             the tokens (n, C) for the next finer grain.
         """
-        B, side, position = len(z), self.side, route.tokens.position
+        B, grid, position = len(z), self.grid, route.tokens.position
         children = rearrange(self.expand(gather(coarser, route.parent)), "m (four c) -> (m four) c", four=4)
         patches = rearrange(z, "b c (y p) (x q) -> (b y x) (c p q)", p=self.patch, q=self.patch)
         x = self.join(torch.cat([gather(children, route.child), self.embed(gather(patches, position))], 1))  # (n, C)
-        x = x + gather(self.position, position % side**2)
+        x = x + gather(self.position, position % grid.area)
         x = run_blocks(self.blocks, x, condition, route.tokens, recompute=self.recompute)
         out = self.head(x, condition, route.tokens)  # (n, channels_out)
-        grid = out.new_zeros(B * side**2, out.shape[1]).index_copy(0, position, out)
-        return rearrange(grid, "(b y x) c -> b c y x", y=side, x=side), x
+        dense = out.new_zeros(B * grid.area, out.shape[1]).index_copy(0, position, out)
+        return rearrange(dense, "(b y x) c -> b c y x", y=grid.height, x=grid.width), x
 
 
 class DynamicContentTransformer(nn.Module):
@@ -88,19 +89,20 @@ class DynamicContentTransformer(nn.Module):
         self, *, layers: int = 10, width: int = 768, heads: int = 12, refinenet_layers: int = 2,
         window: int | Literal["full"] = 16, tokens: Literal["fine", "all"] = "fine",
         position: Literal["learnable", "fixed"] = "learnable", factors: Sequence[int] = (8, 16),
-        latent_grid: int = 32, latent_channels: int = 4, classes: int = 1000, dropout: float = 0.0,
-        qk_norm: bool = False, activation_checkpointing: bool = False,
+        latent_grid: int | Sequence[int] = 32, latent_channels: int = 4, classes: int = 1000,
+        dropout: float = 0.0, qk_norm: bool = False, activation_checkpointing: bool = False,
     ) -> None:  # fmt: skip
         """Args:
         layers: adaLN-Zero blocks of the backbone.
         width: channels of a token, C.
         heads: attention heads; divides `width`.
         refinenet_layers: adaLN-Zero blocks of each RefineNet; 0 = no RefineNet, fine noise from the backbone's head.
-        window: side of RefineNet's attention windows, finest codes, or 'full'.
+        window: side of RefineNet's attention windows, finest codes, which divides the grid in both directions; or
+            'full', one window as large as the grid.
         tokens: what RefineNet computes: the tokens of fine regions, or of all regions.
         position: RefineNet's position embedding: learnable (paper), or sin-cos.
         factors: downsampling factors of the grains, ascending.
-        latent_grid: finest codes along a side of the image.
+        latent_grid: finest codes along a side of a square image; or [height, width], from top to bottom and across.
         latent_channels: channels of a code, z.
         classes: 0 for an unconditional model.
         dropout: after attention and inside the MLP; 0.1 in the paper's training.
@@ -108,9 +110,10 @@ class DynamicContentTransformer(nn.Module):
         activation_checkpointing: recompute blocks in the backward pass; no part of the architecture.
         """
         super().__init__()
+        finest = Size.of(latent_grid)
         self.architecture: dict[str, Any] = {
             "layers": layers, "width": width, "heads": heads, "refinenet_layers": refinenet_layers, "window": window,
-            "tokens": tokens, "position": position, "factors": list(factors), "latent_grid": latent_grid,
+            "tokens": tokens, "position": position, "factors": list(factors), "latent_grid": finest.plain,
             "latent_channels": latent_channels, "classes": classes, "dropout": dropout,
             "qk_norm": qk_norm,
         }  # fmt: skip
@@ -122,20 +125,21 @@ class DynamicContentTransformer(nn.Module):
             layers=layers, width=width, heads=heads, dropout=dropout, qk_norm=qk_norm,
             recompute=activation_checkpointing,
         )  # fmt: skip
-        self.backbone = Backbone(blocks, side=latent_grid, patch=patch, channels_in=latent_channels)
+        self.backbone = Backbone(blocks, grid=finest, patch=patch, channels_in=latent_channels)
         finer = self.copies[1:] if refinenet_layers > 0 else []
         self.all_tokens = tokens == "all"
-        self.sides = [latent_grid // n for n in finer]
-        finest_window = latent_grid if window == "full" else window
-        if finer and (finest_window < patch or latent_grid % finest_window):
-            raise ValueError(f"window {window}: must divide latent_grid, {latent_grid}, and hold whole regions")
+        self.grids = [finest.divided(n) for n in (patch, *finer)]  # the backbone's tokens, and each RefineNet's
+        finest_window = finest if window == "full" else Size.of(window)
+        fits = all(length % side == 0 for length, side in zip(finest, finest_window, strict=True))
+        if finer and (min(finest_window) < patch or not fits):
+            raise ValueError(f"window {window}: must divide latent_grid, {finest.plain}, and hold whole regions")
         if tokens not in ("fine", "all"):
             raise ValueError(f"tokens {tokens!r}: must be 'fine' or 'all'")
-        self.windows = [max(1, finest_window // n) for n in finer]  # the same part of the image at each grain
+        self.windows = [finest_window.divided(n) for n in finer]  # the same part of the image at each grain
         refining = replace(blocks, layers=refinenet_layers)
-        grids = {"latent_channels": latent_channels, "channels_out": channels_out}
+        channels = {"latent_channels": latent_channels, "channels_out": channels_out}
         self.refinenets = nn.ModuleList(
-            RefineNet(refining, side=latent_grid // n, patch=n, position=position, **grids) for n in finer
+            RefineNet(refining, grid=finest.divided(n), patch=n, position=position, **channels) for n in finer
         )
         self.head = Head(width, channels_out if finer else patch**2 * channels_out)
         initialize(self)
@@ -146,8 +150,9 @@ class DynamicContentTransformer(nn.Module):
         return self.condition.no_class
 
     def route(self, grain_map: Tensor) -> list[Route]:
-        """Which tokens the RefineNets compute for these grain maps (B, h / S, w / S)."""
-        return plan_routes(grain_map, self.sides, self.windows, self.all_tokens)
+        """Which tokens the RefineNets compute for these grain maps (B, h / S, w / S); planned on the CPU."""
+        planned = plan_routes(grain_map.cpu().numpy(), self.grids, self.windows, self.all_tokens)
+        return [route.to(grain_map.device) for route in planned]
 
     def forward(
         self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor, *, routes: Sequence[Route] | None = None
@@ -166,15 +171,13 @@ class DynamicContentTransformer(nn.Module):
         x = self.backbone(z, condition)  # (B, N, C)
         out = self.head(x, condition, DenseTokens())
         if not self.refinenets:
-            return self._from_head(unpatchify(out.float(), self.copies[0]), grain_map)
-        grids = [unpatchify(out, 1)]  # (B, 2c, side, side)
+            return self._from_head(unpatchify(out.float(), self.grids[0], self.copies[0]), grain_map)
+        grids = [unpatchify(out, self.grids[0], 1)]  # (B, 2c, H/S, W/S)
         tokens = rearrange(x, "b n c -> (b n) c")
         planned = self.route(grain_map) if routes is None else routes
-        for refinenet, route in zip(self.refinenets, planned, strict=False):  # no route where no region is so fine
+        for refinenet, route in zip(self.refinenets, planned, strict=True):
             grid, tokens = refinenet(z, tokens, route, condition)
             grids.append(grid)
-        absent = out.new_zeros(1, 1, *z.shape[2:])
-        grids += [absent] * (len(self.copies) - len(grids))
         return combine([grid.float() for grid in grids], grain_map)
 
     def _from_head(self, grid: Tensor, grain_map: Tensor) -> Tensor:

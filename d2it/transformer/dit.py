@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from d2it.size import Size
 from d2it.transformer.routing import DenseTokens, Layout
 
 FREQUENCIES = 128  # sinusoids of the timestep
@@ -20,12 +21,13 @@ MAX_PERIOD = 10000.0
 MLP_RATIO = 4
 
 
-def sincos_positions(width: int, side: int) -> Tensor:
-    """Fixed sin-cos embedding of a `side` x `side` grid, row by row: (side², width) float32."""
+def sincos_positions(width: int, grid: Size) -> Tensor:
+    """Fixed sin-cos embedding of a grid, row by row: (N, width) float32, N = grid.area."""
     omega = MAX_PERIOD ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))  # (C/4,)
-    angle = torch.arange(side, dtype=torch.float64)[:, None] * omega  # (side, C/4)
-    axis = torch.cat([angle.sin(), angle.cos()], 1)  # (side, C/2)
-    column, row = repeat(axis, "x c -> (y x) c", y=side), repeat(axis, "y c -> (y x) c", x=side)
+    angle = torch.arange(max(grid), dtype=torch.float64)[:, None] * omega  # (n, C/4)
+    axis = torch.cat([angle.sin(), angle.cos()], 1)  # (n, C/2)
+    column = repeat(axis[: grid.width], "x c -> (y x) c", y=grid.height)
+    row = repeat(axis[: grid.height], "y c -> (y x) c", x=grid.width)
     return torch.cat([column, row], 1).float()  # DiT's order: column first
 
 
@@ -165,45 +167,44 @@ def run_blocks(blocks: nn.ModuleList, x: Tensor, condition: Tensor, layout: Layo
 class Backbone(nn.Module):
     """Patches to tokens, fixed sin-cos positions, adaLN-Zero blocks with global attention."""
 
-    def __init__(self, blocks: Blocks, *, side: int, patch: int, channels_in: int) -> None:
-        """`side`: of the grid z; tokens = (side / patch)²."""
+    def __init__(self, blocks: Blocks, *, grid: Size, patch: int, channels_in: int) -> None:
+        """`grid`: of z, which `patch` divides; a token for each patch."""
         super().__init__()
         self.recompute = blocks.recompute
         self.embed = nn.Conv2d(channels_in, blocks.width, patch, stride=patch)
-        self.register_buffer("position", sincos_positions(blocks.width, side // patch), persistent=False)
+        self.register_buffer("position", sincos_positions(blocks.width, grid.divided(patch)), persistent=False)
         self.blocks = blocks.build()
 
     def forward(self, z: Tensor, condition: Tensor) -> Tensor:
-        """z (B, channels_in, side, side), condition (B, C) -> tokens (B, N, C), row by row."""
+        """z (B, channels_in, h, w), condition (B, C) -> tokens (B, N, C), row by row."""
         x = rearrange(self.embed(z), "b c y x -> b (y x) c") + self.position  # (B, N, C)
         return run_blocks(self.blocks, x, condition, DenseTokens(), recompute=self.recompute)
 
 
-def unpatchify(x: Tensor, patch: int) -> Tensor:
-    """Tokens (B, N, patch²·C) -> grid (B, C, side·patch, side·patch), N = side²."""
-    _, N, _ = x.shape
-    return rearrange(x, "b (y x) (p q c) -> b c (y p) (x q)", y=round(N**0.5), p=patch, q=patch)
+def unpatchify(x: Tensor, grid: Size, patch: int) -> Tensor:
+    """Tokens (B, h·w, patch²·C) of a grid (h, w) -> (B, C, h·patch, w·patch)."""
+    return rearrange(x, "b (y x) (p q c) -> b c (y p) (x q)", y=grid.height, p=patch, q=patch)
 
 
 class DiT(nn.Module):
     """DiT: the grain transformer's network, and the plain transformer that the paper compares with."""
 
     def __init__(
-        self, blocks: Blocks, *, side: int, patch: int, channels_in: int, channels_out: int, classes: int
+        self, blocks: Blocks, *, grid: Size, patch: int, channels_in: int, channels_out: int, classes: int
     ) -> None:
-        """`side`: of the grid z; `classes`: 0 for an unconditional model."""
+        """`grid`: of z; `classes`: 0 for an unconditional model."""
         super().__init__()
-        self.patch = patch
+        self.tokens, self.patch = grid.divided(patch), patch
         self.condition = Condition(blocks.width, classes)
-        self.backbone = Backbone(blocks, side=side, patch=patch, channels_in=channels_in)
+        self.backbone = Backbone(blocks, grid=grid, patch=patch, channels_in=channels_in)
         self.head = Head(blocks.width, patch**2 * channels_out)
         initialize(self)
 
     def forward(self, z: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-        """z (B, channels_in, side, side), t and labels (B,) -> (B, channels_out, side, side) float32."""
+        """z (B, channels_in, h, w), t and labels (B,) -> (B, channels_out, h, w) float32."""
         condition = self.condition(t, labels)
         x = self.head(self.backbone(z, condition), condition, DenseTokens())  # (B, N, patch²·channels_out)
-        return unpatchify(x, self.patch).float()
+        return unpatchify(x, self.tokens, self.patch).float()
 
 
 def initialize(model: nn.Module) -> None:

@@ -5,6 +5,7 @@ the noisy map gives one logit per grain and region; the loss is the cross entrop
 mean of the softmax as x_0. Loss and sampler are in diffusion/grain.py.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from d2it.saved import load_model
+from d2it.size import Size
 from d2it.transformer.dit import Blocks, DiT
 
 
@@ -22,27 +24,28 @@ class DynamicGrainTransformer(nn.Module):
     """
 
     def __init__(
-        self, *, layers: int = 12, width: int = 384, heads: int = 6, grains: int = 2, region_grid: int = 16,
-        classes: int = 1000, dropout: float = 0.0, activation_checkpointing: bool = False,
+        self, *, layers: int = 12, width: int = 384, heads: int = 6, grains: int = 2,
+        region_grid: int | Sequence[int] = 16, classes: int = 1000, dropout: float = 0.0,
+        activation_checkpointing: bool = False,
     ) -> None:  # fmt: skip
         """Args:
         layers: adaLN-Zero blocks.
         width: channels of a token, C.
         heads: attention heads; divides `width`.
         grains: k.
-        region_grid: regions along a side of the image.
+        region_grid: regions along a side of a square image; or [height, width], regions from top to bottom and across.
         classes: 0 for an unconditional model.
         dropout: after attention and inside the MLP.
         activation_checkpointing: recompute blocks in the backward pass; no part of the architecture.
         """
         super().__init__()
+        self.grains, self.region_grid = grains, Size.of(region_grid)
         self.architecture: dict[str, Any] = {
-            "layers": layers, "width": width, "heads": heads, "grains": grains, "region_grid": region_grid,
+            "layers": layers, "width": width, "heads": heads, "grains": grains, "region_grid": self.region_grid.plain,
             "classes": classes, "dropout": dropout,
         }  # fmt: skip
-        self.grains, self.region_grid = grains, region_grid
         blocks = Blocks(layers=layers, width=width, heads=heads, dropout=dropout, recompute=activation_checkpointing)
-        self.dit = DiT(blocks, side=region_grid, patch=1, channels_in=1, channels_out=grains, classes=classes)
+        self.dit = DiT(blocks, grid=self.region_grid, patch=1, channels_in=1, channels_out=grains, classes=classes)
         self.register_buffer("values", grain_values(grains), persistent=False)
 
     @property
@@ -61,14 +64,14 @@ class DynamicGrainTransformer(nn.Module):
         return torch.einsum("bkhw,k->bhw", logits.softmax(1), values)[:, None]
 
 
-def grain_values(grains: int) -> Tensor:
+def grain_values(grains: int, device: torch.device | str = "cpu") -> Tensor:
     """Value of each grain, evenly spaced in [-1, 1], coarsest -1: (k,); one grain has value 0."""
-    return torch.linspace(-1, 1, grains) if grains > 1 else torch.zeros(1)
+    return torch.linspace(-1, 1, grains, device=device) if grains > 1 else torch.zeros(1, device=device)
 
 
 def map_to_values(grain_map: Tensor, grains: int) -> Tensor:
     """Grain map (B, h, w) integer -> its values (B, 1, h, w) float32."""
-    return grain_values(grains).to(grain_map.device)[grain_map.long()][:, None]
+    return grain_values(grains, grain_map.device)[grain_map.long()][:, None]
 
 
 def load_grain(folder: Path | str, device: torch.device | str = "cpu") -> DynamicGrainTransformer:

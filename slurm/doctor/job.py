@@ -48,9 +48,10 @@ def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
     """The checks, in a job of at most 5 minutes on a node such as `resources` ask for."""
     gpus = min(1, resources.gpus_per_node)
     with order_folder(root, gpus=gpus, elsewhere=True) as folder:
+        python = resources.python or shlex.quote(sys.executable)
         script = _SCRIPT.format(
             folder=shlex.quote(str(folder)), setup="\n".join(resources.setup), workspace=shlex.quote(str(Path.cwd())),
-            python=shlex.quote(sys.executable),
+            python=python,
         )  # fmt: skip
         try:
             done = subprocess.run(
@@ -64,7 +65,7 @@ def check_on_a_node(root: Path, resources: Resources) -> list[Finding]:
             return [Finding("FAIL", "job", f"sbatch: {message}; see `sinfo` and slurm/cluster.yaml")]
         job = done.stdout.strip().partition(";")[0]
         try:
-            return _wait(job, folder)
+            return _wait(job, folder, python)
         finally:
             call("scancel", job)
 
@@ -82,7 +83,7 @@ def _options(resources: Resources, gpus: int) -> list[str]:
     return ["--parsable", *given, *fixed, "--output=/dev/null"]
 
 
-def _wait(job: str, folder: Path) -> list[Finding]:
+def _wait(job: str, folder: Path, python: str) -> list[Finding]:
     start, limit = time.monotonic(), QUEUE_SECONDS
     ran, ended = False, float("inf")
     while not (findings := _read(folder)):
@@ -93,7 +94,7 @@ def _wait(job: str, folder: Path) -> list[Finding]:
         if state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "unknown"):
             ended = min(ended, now)
         if now - ended > GRACE_SECONDS:
-            return [_explain(job, folder)]
+            return [_explain(job, folder, python)]
         if now > limit and not ran:
             detail = f"job {job} is still queued after {now:.0f} s ({reason}): cancelled; ask again later"
             return [Finding("skip", "node", detail)]
@@ -112,7 +113,7 @@ def _state(job: str) -> tuple[str, str]:
     return state or "gone", reason
 
 
-def _explain(job: str, folder: Path) -> Finding:
+def _explain(job: str, folder: Path, python: str) -> Finding:
     """Why a job has ended without a result."""
     done = call("scontrol", "show", "job", "--oneliner", job)
     values = dict(re.findall(r"\b(ExitCode|BatchHost|JobState)=(\S+)", done.stdout if done else ""))
@@ -126,7 +127,7 @@ def _explain(job: str, folder: Path) -> Finding:
         )
     if code in (126, 127):
         shared = "the environment must lie in a folder that all nodes share, or `setup` of cluster.yaml must make it"
-        return Finding("FAIL", f"python on {node}", f"{sys.executable} does not start; {shared}")
+        return Finding("FAIL", f"python on {node}", f"{python} does not start; {shared}")
     ended = f"job {job}: {values.get('JobState', 'gone')}, exit code {code}"
     return Finding("FAIL", f"job on {node}", f"{ended}: {_last_line(folder)}")
 

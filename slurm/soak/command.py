@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.errors import StageError
 from pipeline.root import find_root
 from slurm.dev.cluster import DAEMONS, DevCluster
-from slurm.soak.faults import FAULTS, title
+from slurm.soak.faults import FAULTS, Fault, title
 from slurm.soak.victim import STAGE, Victim
 
 LOOK_SECONDS = 0.5
@@ -69,7 +69,10 @@ def main(arguments: Sequence[str]) -> int:
         StageError: there is no SLURM here, or a training never ends.
     """
     parser = argparse.ArgumentParser("python -m slurm soak", None, _ABOUT)
-    parser.add_argument("--minutes", type=float, default=60.0, help="how long; the last training ends later (60)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of faults; the last training ends later (60)")
+    parser.add_argument(
+        "--each", action="store_true", help="end once each kind of fault has befallen, if that is sooner"
+    )
     parser.add_argument("--mtbf", type=float, default=60.0, help="mean seconds between two faults (60)")
     parser.add_argument("--seed", type=int, default=0, help="of the faults' kinds and times (0)")
     given = parser.parse_args(arguments)
@@ -78,23 +81,25 @@ def main(arguments: Sequence[str]) -> int:
         cluster = DevCluster(Path(folder) / "slurm")
         cluster.up(["KillWait=5"])
         try:
-            score = _soak(Victim.prepare(Path(folder) / "work", root, cluster), 60 * given.minutes, given.mtbf, rng)
+            victim = Victim.prepare(Path(folder) / "work", root, cluster)
+            score = _soak(victim, 60 * given.minutes, given.mtbf, rng, each=given.each)
         finally:
             cluster.down()
     print("\n".join(score.lines()))
     return 0 if score.is_good else 1
 
 
-def _soak(victim: Victim, seconds: float, mtbf: float, rng: random.Random) -> Score:
+def _soak(victim: Victim, seconds: float, mtbf: float, rng: random.Random, *, each: bool) -> Score:
     began = time.monotonic()
     score = Score(undisturbed=math.inf)
     _train(victim, score, mtbf=math.inf, rng=rng)
     expected = victim.weights()
     score = Score(undisturbed=time.monotonic() - began)
     print(f"undisturbed: {score.undisturbed:.0f} s", flush=True)
-    while time.monotonic() - began < seconds:
+    faults_began = time.monotonic()
+    while time.monotonic() - faults_began < seconds and not (each and len(score.faults) == len(FAULTS)):
         victim.forget()
-        _train(victim, score, mtbf=mtbf, rng=rng)
+        _train(victim, score, mtbf=mtbf, rng=rng, each=each)
         lost, doubled = victim.points()
         score.other_bytes += victim.weights() != expected
         score.lost_points += lost
@@ -102,7 +107,7 @@ def _soak(victim: Victim, seconds: float, mtbf: float, rng: random.Random) -> Sc
     return score
 
 
-def _train(victim: Victim, score: Score, *, mtbf: float, rng: random.Random) -> None:
+def _train(victim: Victim, score: Score, *, mtbf: float, rng: random.Random, each: bool = False) -> None:
     """Until the training has ended well, however often the command has to be typed.
 
     Raises:
@@ -119,7 +124,8 @@ def _train(victim: Victim, score: Score, *, mtbf: float, rng: random.Random) -> 
             victim.start()
             score.starts += 1
         if now >= fault_at:
-            _befall(victim, score, rng)
+            if faults := [fault for fault in FAULTS if not each or title(fault) not in score.faults]:
+                _befall(victim, score, rng.choice(faults))
             fault_at = time.monotonic() + _pause(mtbf, rng)
         score.double_jobs += len(victim.jobs()) > 1
         time.sleep(LOOK_SECONDS)
@@ -133,8 +139,7 @@ def _pause(mtbf: float, rng: random.Random) -> float:
     return math.inf if math.isinf(mtbf) else rng.expovariate(1 / mtbf)
 
 
-def _befall(victim: Victim, score: Score, rng: random.Random) -> None:
-    fault = rng.choice(FAULTS)
+def _befall(victim: Victim, score: Score, fault: Fault) -> None:
     step = victim.newest_step()
     try:
         if not fault(victim):

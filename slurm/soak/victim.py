@@ -28,12 +28,13 @@ RESOURCES = {"defaults": {"cpus_per_task": 1, "mem_gb": 2, "time": 30}, "stages"
 # The demo's params, cut down: seconds per stage, and a training of a minute with checkpoints all along.
 SMALLEST = {
     "data": {"source": "skimage", "image_size": 32, "train_crops": 48, "validation_crops": 8},
-    "dvae": {"images": 32, "batch_size": 8, "micro_batch": 4, "warmup_images": 8, "cooldown_images": 8, "log_images": 8,
+    "dvae": {"images": 32, "batch_size": 8, "warmup_images": 8, "cooldown_images": 8, "log_images": 8,
              "checkpoint_images": 16, "adversarial_weight": 0.05, "adversarial_start": 16, "adversarial_warmup": 8,
              "discriminator_channels": 8},
-    "content_transformer": {"images": 9600, "batch_size": 16, "micro_batch": 8, "warmup_images": 16,
+    "content_transformer": {"images": 9600, "batch_size": 16, "warmup_images": 16,
                             "cooldown_images": 0, "log_images": 640, "checkpoint_images": 320,
                             "layers": 2, "width": 32, "heads": 4, "dropout": 0.1},
+    "micro_batch": {"dvae": 4, "content_transformer": 4},
     "refinenet": {"layers": 1, "window": 2},
 }  # fmt: skip
 

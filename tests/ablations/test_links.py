@@ -33,7 +33,8 @@ def test_a_link_leads_to_the_parent_run_and_the_comparison_to_all_that_are_there
     names = [row.experiments[0].name for row in chosen.rows if row.label in ("8", "4", "2")]
     ids = [parent(store, name, name) for name in names[:2]]
     runs = find_runs(store.root, names)
-    assert runs.address_of(names[0]) == f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{ids[0]}"
+    page = f"#/experiments/{store.experiment_id}/runs/{ids[0]}?workflowType=machine_learning"
+    assert runs.address_of(names[0]) == f"http://127.0.0.1:5000/{page}"
     assert runs.address_of(names[2]) == ""
     address = keep_comparison(store.root, chosen, runs)
     key = parse_qs(urlsplit(address).fragment.partition("?")[2])["viewStateShareKey"][0]

@@ -12,6 +12,8 @@ from ablations.tables import read_tables
 from tests.ablations.handmade import HandMade
 from tools.deps import ROOT
 
+pytestmark = pytest.mark.slow
+
 TABLES = read_tables()
 WINDOW = TABLES["window"]
 DISTANCE = "fid.fd_efficientnet_lite0"

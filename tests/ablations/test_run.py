@@ -28,6 +28,7 @@ WINDOW = read_tables()["window"]
 ONLY = ("without RefineNet", "2")
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_commands_of_dvc_and_queues_nothing() -> None:
     command = [sys.executable, "-m", "ablations", "run", "window", "--preset", "demo", "--only", "4", "--dry-run"]
     before = experiments.queue(ROOT).tasks
@@ -111,6 +112,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_failed_experiment_does_not_stop_the_others(ran: Ran) -> None:
     assert ran.code == 1
     assert sorted(experiments.done(ran.folder)) == sorted(ran.of("smallest", label).name for label in ONLY)
@@ -119,6 +121,7 @@ def test_a_failed_experiment_does_not_stop_the_others(ran: Ran) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_failed_experiment_is_tried_once_more_and_says_why_it_failed(ran: Ran) -> None:
     broken = ran.of("elsewhere", "2").name
     lines = [line for line in ran.complaints if line.startswith(f"failed: {broken}: ")]
@@ -127,11 +130,13 @@ def test_a_failed_experiment_is_tried_once_more_and_says_why_it_failed(ran: Ran)
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_stages_that_experiments_share_ran_once(ran: Ran) -> None:
     assert (ran.jobs("train_dvae"), ran.jobs("train_grain"), ran.jobs("train_content")) == (1, 1, 2)
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_report_has_numbers_links_and_samples_of_what_is_there(ran: Ran) -> None:
     page = report(WINDOW, ran.folder, "smallest", 1)
     text = markdown(page)
@@ -145,6 +150,7 @@ def test_the_report_has_numbers_links_and_samples_of_what_is_there(ran: Ran) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_run_again_runs_the_failed_one_alone_and_then_nothing(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
     """Its images turn out to be those of the others: DVC has all that is made of them."""
     shutil.copytree(ran.photos, ran.photos.with_name("elsewhere"))

@@ -1,9 +1,9 @@
 """MLflow's pages, as a researcher opens them."""
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
-from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -13,6 +13,9 @@ from tests.tracking.mlflow_store import runs
 from tracking.views import OVERVIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+SCROLL = "document.querySelectorAll('*').forEach(e => e.scrollTop = 1e6); "  # a chart is drawn when it is in sight
+PICTURES = "return [...document.images].filter(i => i.src.includes('artifact')).map(i => i.complete && i.naturalWidth)"
 
 
 def until(browser: WebDriver, condition: Callable[[WebDriver], object], what: str) -> None:
@@ -52,12 +55,23 @@ def test_a_comparison_of_three_windows_shows_three_rows_what_differs_and_the_dis
     best_first = sorted(DISTANCES, key=DISTANCES.__getitem__)
     places = [browser.execute_script(top, windows.experiments[label].name) for label in best_first]
     assert places == sorted(places)
+    until(browser, lambda b: sum(map(bool, b.execute_script(SCROLL + PICTURES))) == 3, "the samples of all")
 
 
-def test_pictures_of_a_stage_open_and_a_slider_leads_through_the_steps(browser: WebDriver, windows: Windows) -> None:
+def test_the_button_compare_opens_with_what_differs_against_the_distance(browser: WebDriver, windows: Windows) -> None:
+    found = runs(windows.folder)
+    ids = "[" + ",".join(f'"{run.info.run_id}"' for run in found) + "]"
+    query = urlencode({"runs": ids, "experiments": f'["{found[0].info.experiment_id}"]'})
+    browser.get(f"{windows.server.uri}/#/compare-runs?{query}")
+    until(browser, lambda b: "Comparing 3 Runs" in text(b), "three runs")
+    labels = "return [...document.querySelectorAll('svg .axis-title, svg .axis .label')].map(e => e.textContent)"
+    until(browser, lambda b: "fid.fd_efficientnet_lite0" in b.execute_script(labels), "the distance's axis")
+
+
+def test_a_stage_shows_its_pictures_and_curves_before_its_final_numbers(browser: WebDriver, windows: Windows) -> None:
     run = runs(windows.folder, "train_content")[0]
     browser.get(f"{windows.server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
-    scroll = "document.querySelectorAll('*').forEach(e => e.scrollTop = 1e6); "  # a chart is drawn when it is in sight
-    shown = "return [...document.images].filter(i => i.src.includes('artifact')).map(i => i.complete && i.naturalWidth)"
-    until(browser, lambda b: any(b.execute_script(scroll + shown)), "a picture")
-    assert browser.find_elements(By.CSS_SELECTOR, "[role=slider]")
+    until(browser, lambda b: "train_content.cpu_hours" in text(b), "its numbers")
+    lines = text(browser).splitlines()
+    assert lines.index("pictures") < lines.index("loss") < lines.index("train_content.cpu_hours")
+    assert not any(line.startswith("job") for line in lines)

@@ -55,7 +55,7 @@ def test_an_image_of_any_type_is_read_by_what_it_holds(tmp_path: Path, name: str
         as_folder(path, {f"class/{name}": content})
     source = open_images(path, SIZE, 0, 0)
     assert source.classes == ["class"]
-    assert source.train.read(0).pixels.shape == (SIZE, SIZE, 3)
+    assert source.train.read(0).pixels.shape == (*SIZE, 3)
 
 
 @pytest.mark.parametrize(

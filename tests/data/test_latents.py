@@ -12,14 +12,15 @@ from torch import Tensor
 from d2it.data.latents import Latents, LatentWriter, code_moments
 from d2it.dvae.model import DynamicVAE
 from d2it.grain.codes import copies_per_side, copy_codes
+from d2it.size import Size
 
 CPU = torch.device("cpu")
 
 
 def written(folder: Path, mean: Tensor, std: Tensor, maps: Tensor, *, copies: list[int], cut: int = 4) -> Latents:
-    """Moments (N, z, h, w) and maps (N, side, side), `cut` rows at a time; row r has label 10 r."""
+    """Moments (N, z, h, w) and maps (N, h/S, w/S), `cut` rows at a time; row r has label 10 r."""
     N, z, _, _ = mean.shape
-    with LatentWriter(folder, rows=N, latent_channels=z, region_grid=maps.shape[-1], copies=copies) as writer:
+    with LatentWriter(folder, rows=N, latent_channels=z, region_grid=Size.of(maps.shape[1:]), copies=copies) as writer:
         for start in range(0, N, cut):
             rows = slice(start, start + cut)
             moments = code_moments(mean[rows], std[rows], maps[rows], copies)
@@ -39,20 +40,21 @@ def require_as_dense(latents: Latents, dense: tuple[Tensor, Tensor, Tensor], row
 
 @settings(max_examples=30, deadline=None)
 @given(
-    grains=st.integers(1, 3), side=st.integers(1, 4), channels=st.integers(1, 5), rows=st.integers(1, 7),
-    cut=st.integers(1, 7), seed=st.integers(0, 999),
+    grains=st.integers(1, 3), size=st.builds(Size, st.integers(1, 4), st.integers(1, 4)),
+    channels=st.integers(1, 5), rows=st.integers(1, 7), cut=st.integers(1, 7), seed=st.integers(0, 999),
 )  # fmt: skip
 def test_any_maps_of_any_number_of_grains_come_back_as_dense_moments(
-    tmp_path_factory: pytest.TempPathFactory, *, grains: int, side: int, channels: int, rows: int, cut: int, seed: int
+    tmp_path_factory: pytest.TempPathFactory, *, grains: int, size: Size, channels: int, rows: int, cut: int, seed: int
 ) -> None:
     g = torch.Generator().manual_seed(seed)
     copies = copies_per_side([8 * 2**i for i in range(grains)])
-    maps = torch.randint(0, grains, (rows, side, side), generator=g, dtype=torch.uint8)
-    grid = torch.randn(2, rows, channels, side * copies[0], side * copies[0], generator=g)
+    maps = torch.randint(0, grains, (rows, *size), generator=g, dtype=torch.uint8)
+    grid = torch.randn(2, rows, channels, *size.times(copies[0]), generator=g)
     mean, std = (copy_codes(x, maps, copies) for x in grid)
     latents = written(tmp_path_factory.mktemp("latents"), mean, std, maps, copies=copies, cut=cut)
     assert (latents.rows, latents.latent_channels) == (rows, channels)
-    assert (latents.latent_grid, latents.region_grid, latents.copies) == (side * copies[0], side, copies)
+    assert (latents.latent_grid, latents.region_grid) == (size.times(copies[0]), size)
+    assert latents.copies == copies
     require_as_dense(latents, (mean, std, maps), torch.randint(0, rows, (5,), generator=g).tolist())
 
 
@@ -86,6 +88,6 @@ def test_a_row_takes_as_many_bytes_as_it_has_codes(tmp_path: Path) -> None:
 
 def test_moments_of_other_codes_than_the_maps_ask_for_are_refused(tmp_path: Path) -> None:
     maps = np.zeros((2, 4, 4), np.uint8)
-    writer = LatentWriter(tmp_path, rows=2, latent_channels=1, region_grid=4, copies=[2, 1])
+    writer = LatentWriter(tmp_path, rows=2, latent_channels=1, region_grid=Size.of(4), copies=[2, 1])
     with pytest.raises(ValueError, match="31 items, lengths 32"):
         writer.append(np.zeros((31, 2, 1), np.float16), maps, np.zeros(2, np.int64))

@@ -14,13 +14,15 @@ from PIL import Image
 from d2it.data import samples as module
 from d2it.data.imageset import DataError
 from d2it.data.samples import Samples, SamplesWriter, export_png, npz_entry
+from d2it.size import Size
 
-IMAGES: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (11, 6, 6, 3), np.uint8)
+SIZE = Size(6, 9)
+IMAGES: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (11, *SIZE, 3), np.uint8)
 LABELS = np.arange(11) % 3
 
 
 def write(path: Path, batch: int = 4, images: NDArray[np.uint8] = IMAGES) -> Path:
-    with SamplesWriter(path, images=len(images), size=6) as writer:
+    with SamplesWriter(path, images=len(images), size=SIZE) as writer:
         for start in range(0, len(images), batch):
             writer.append(images[start : start + batch], LABELS[start : start + batch])
     return path
@@ -66,7 +68,7 @@ def test_any_images_are_read_in_any_order_as_they_are(tmp_path: Path, save: obje
     else:
         write(path)
     samples = Samples(path)
-    assert (len(samples), samples.size) == (11, 6)
+    assert (len(samples), samples.size) == (11, SIZE)
     assert samples.labels is not None
     assert samples.labels.tolist() == LABELS.tolist()
     for rows in ([0, 1, 2], [10, 3, 4, 5, 0], [7], [2, 2, 2], []):
@@ -102,18 +104,19 @@ def test_a_writer_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     before = path.read_bytes()
 
     def killed() -> None:
-        with SamplesWriter(path, images=4, size=6) as writer:
+        with SamplesWriter(path, images=4, size=SIZE) as writer:
             writer.append(IMAGES[:2], LABELS[:2])
             raise KeyError("killed")
 
     with pytest.raises(KeyError):
         killed()
-    with pytest.raises(ValueError, match="2 images, announced 4"), SamplesWriter(path, images=4, size=6) as writer:
+    with pytest.raises(ValueError, match="2 images, announced 4"), SamplesWriter(path, images=4, size=SIZE) as writer:
         writer.append(IMAGES[:2], LABELS[:2])
-    with pytest.raises(ValueError, match="5 images, announced 4"), SamplesWriter(path, images=4, size=6) as writer:
+    with pytest.raises(ValueError, match="5 images, announced 4"), SamplesWriter(path, images=4, size=SIZE) as writer:
         writer.append(IMAGES[:5], LABELS[:5])
-    with pytest.raises(ValueError, match=r"must be uint8 \(B, 6, 6, 3\)"), SamplesWriter(path, images=4, size=6) as w:
-        w.append(IMAGES[:4].astype(np.float32), LABELS[:4])  # type: ignore[arg-type]
+    wrong = r"must be uint8 \(B, 6, 9, 3\)"
+    with pytest.raises(ValueError, match=wrong), SamplesWriter(path, images=4, size=SIZE) as writer:
+        writer.append(IMAGES[:4].astype(np.float32), LABELS[:4])  # type: ignore[arg-type]
     assert path.read_bytes() == before
     assert [child.name for child in tmp_path.iterdir()] == ["samples.npz"]
 
@@ -133,15 +136,15 @@ def test_files_that_hold_no_samples_are_refused_in_one_line(tmp_path: Path) -> N
     path.write_bytes(b"not a zip")
     assert refused(path).startswith("damaged, or not an npz file: File is not a zip file")
     np.savez(path, images=IMAGES)
-    assert refused(path) == "no arr_0 in it, but images.npy: must be uint8 (N, H, H, 3) named arr_0"
+    assert refused(path) == "no arr_0 in it, but images.npy: must be uint8 (N, H, W, 3) named arr_0"
     np.savez(path, IMAGES.astype(np.float32))
-    assert refused(path) == "arr_0: float32 (11, 6, 6, 3): must be uint8 (N, H, H, 3)"
-    np.savez(path, IMAGES[:, :4])
-    assert refused(path) == "arr_0: uint8 (11, 4, 6, 3): must be uint8 (N, H, H, 3)"
+    assert refused(path) == "arr_0: float32 (11, 6, 9, 3): must be uint8 (N, H, W, 3)"
+    np.savez(path, IMAGES[..., :2])
+    assert refused(path) == "arr_0: uint8 (11, 6, 9, 2): must be uint8 (N, H, W, 3)"
     np.savez(path, IMAGES[..., 0])
-    assert refused(path) == "arr_0: uint8 (11, 6, 6): must be uint8 (N, H, H, 3)"
+    assert refused(path) == "arr_0: uint8 (11, 6, 9): must be uint8 (N, H, W, 3)"
     np.savez(path, IMAGES[:0])
-    assert refused(path) == "arr_0: (0, 6, 6, 3): no images in it"
+    assert refused(path) == "arr_0: (0, 6, 9, 3): no images in it"
     np.savez(path, np.asfortranarray(IMAGES))
     assert "in Fortran's order: must be uint8" in refused(path)
     np.savez(path, IMAGES, LABELS[:3])
@@ -159,7 +162,7 @@ class Bomb:
 def test_pickled_arrays_are_refused_and_not_executed(tmp_path: Path) -> None:
     path, trace = tmp_path / "samples.npz", tmp_path / "executed"
     np.savez(path, np.array([Bomb(trace)], dtype=object))
-    assert refused(path) == "arr_0: pickled objects: must be uint8 (N, H, H, 3)"
+    assert refused(path) == "arr_0: pickled objects: must be uint8 (N, H, W, 3)"
     np.savez(path, IMAGES, np.array([Bomb(trace)], dtype=object))
     assert "Object arrays cannot be loaded" in refused(path)
     path.write_bytes(pickle.dumps(Bomb(trace)))

@@ -16,9 +16,10 @@ from d2it.data.files import open_files
 from d2it.data.imageset import DataError, Source
 from d2it.data.sources import open_crops, open_images, without_labels
 from d2it.data.write import Allowed, Written
+from d2it.size import Size
 from tests.data.written import write_source
 
-SIZE = 16
+SIZE = Size.of(16)
 
 
 def measure(images: np.ndarray) -> np.ndarray:
@@ -140,7 +141,7 @@ def test_a_link_to_the_folder_above_ends_and_a_linked_folder_counts(tmp_path: Pa
 def test_smaller_images_are_enlarged_and_counted(tmp_path: Path) -> None:
     path = as_folder(tmp_path / "a", files(["1.png", "2.png"]))
     assert write(open_images(path, SIZE, 0, 0), tmp_path / "x").enlarged == 0
-    large = open_images(path, 2 * SIZE, 0.5, 0)
+    large = open_images(path, SIZE.times(2), 0.5, 0)
     assert write_source(large, tmp_path / "y", 16, lambda images: measure(images[:, ::2, ::2])).enlarged == 2
 
 

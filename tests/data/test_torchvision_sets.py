@@ -15,26 +15,27 @@ import torchvision
 from PIL import Image
 
 from d2it.data.decode import decode
-from d2it.data.imageset import DataError, Source, Square
+from d2it.data.imageset import Cropped, DataError, Source
 from d2it.data.layout import NEITHER_HALF
 from d2it.data.sources import open_source
 from d2it.data.torchvision_sets import SETS
 from d2it.params.sections import DataParams
+from d2it.size import Size
 from tests.data.test_sources import one_line, photo, write
 
-SIZE = 16
+SIZE = Size.of(16)
 
 
 def opened(source: str, root: Path, **changes: object) -> Source:
     values = {
         "seed": 0, "source": source, "splits": "folders", "labels": "folder", "manifest": "times",
         "damaged": "stop", "damaged_share": 0.0,
-        "image_size": SIZE, "flip": False, "validation": 0.25, "train_crops": 1, "validation_crops": 1,
+        "image_size": SIZE.plain, "flip": False, "validation": 0.25, "train_crops": 1, "validation_crops": 1,
     }  # fmt: skip
     return open_source(DataParams.model_validate(values | changes), root)
 
 
-def decoded(pixels: np.ndarray) -> Square:
+def decoded(pixels: np.ndarray) -> Cropped:
     """Of pixels, by way of a file."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")

@@ -10,12 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from d2it.data import write
-from d2it.data.imageset import DataError, ImageSet, Source, Square, UnreadableError
+from d2it.data.imageset import Cropped, DataError, ImageSet, Source, UnreadableError
 from d2it.data.shards import Shards
 from d2it.data.write import Allowed, gather, shards_of, write_shards
+from d2it.size import Size
 from tests.data.written import write_source
 
-SIZE, REGION = 8, 4
+SIZE, REGION = Size.of(8), 4
 
 
 def measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -29,12 +30,12 @@ def source(
     """Images whose pixels are their numbers; validation images follow the training images."""
 
     def images(first: int, count: int) -> ImageSet:
-        def one(index: int) -> Square:
+        def one(index: int) -> Cropped:
             number = first + index
             read(number)
             if number in damaged:
                 raise UnreadableError(f"{number}.png", "damaged")
-            return Square(np.full((SIZE, SIZE, 3), number, np.uint8), False)
+            return Cropped(np.full((*SIZE, 3), number, np.uint8), False)
 
         return ImageSet(SIZE, np.arange(count) % 3, one)
 
@@ -108,7 +109,7 @@ def test_a_file_that_has_a_link_elsewhere_is_never_written_into(tmp_path: Path) 
     link.hardlink_to(file)
     before = link.read_bytes()
     (tmp_path / "a" / "train" / "shard-00000.json").unlink()
-    other = replace(data, train=replace(data.train, read=lambda _: Square(np.zeros((SIZE, SIZE, 3), np.uint8), False)))
+    other = replace(data, train=replace(data.train, read=lambda _: Cropped(np.zeros((*SIZE, 3), np.uint8), False)))
     write_shards(other, shards_of(other), tmp_path / "a", region_size=REGION, measure=measure)
     assert file.read_bytes() != link.read_bytes() == before
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from d2it.data.latents import LatentBatch
 from d2it.diffusion.content import content_loss, draw_content_loss
-from d2it.diffusion.noise import multi_grained_noise
+from d2it.diffusion.noise import ImageStreams, draw, multi_grained_noise
 from d2it.diffusion.prediction import interpret, target
-from d2it.diffusion.schedule import add_noise, draw_times, flow_schedule, linear_schedule
+from d2it.diffusion.schedule import add_noise, flow_schedule, flow_times, linear_schedule
 from d2it.grain.codes import code_weight
 
 FULL = linear_schedule(1000, 1e-4, 0.02)
@@ -28,7 +28,7 @@ class Model:
         self.output, self.error = output, error
         self.asked: list[Any] = []
 
-    def __call__(self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, t: Tensor, labels: Tensor, grain_map: Tensor, routes: object = None) -> Tensor:
         self.asked += [z, t, labels, grain_map]
         fine = grain_map.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
         value = self.output + self.error * fine
@@ -87,7 +87,8 @@ def test_a_flow_trains_each_image_at_a_time_of_its_own_in_units_of_the_models_ti
     model = Model(torch.zeros(2, 3, 4, 4), 0.0)
     model.no_class = 4  # type: ignore[attr-defined]
     photos = LatentBatch(torch.randn(2, 3, 4, 4), torch.ones(2, 3, 4, 4), GRAIN_MAP, torch.tensor([0, 1]))
-    draw_content_loss(FULL, model, photos, torch.Generator().manual_seed(0), scale=1.0, objective="flow")
+    draws = draw(ImageStreams([0, 1], torch.device("cpu")), (2, 3, 4, 4))
+    draw_content_loss(FULL, model, photos, draws, scale=1.0, objective="flow")
     t = model.asked[1]
     assert t.shape == (2,)
     assert float(t[0]) != float(t[1])
@@ -96,7 +97,7 @@ def test_a_flow_trains_each_image_at_a_time_of_its_own_in_units_of_the_models_ti
 
 @pytest.mark.parametrize(("distribution", "deviation"), [("uniform", 12**-0.5), ("logit-normal", 0.208)])
 def test_times_lie_between_0_and_1_around_a_half(distribution: str, deviation: float) -> None:
-    times = draw_times(100_000, torch.Generator().manual_seed(0), distribution=distribution)
+    times = flow_times(torch.rand(100_000, generator=torch.Generator().manual_seed(0)), distribution=distribution)
     assert 0 < float(times.min()) < float(times.max()) < 1
     assert float(times.mean()) == pytest.approx(0.5, abs=0.005)
     assert float(times.std()) == pytest.approx(deviation, abs=0.005)

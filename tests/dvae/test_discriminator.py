@@ -1,9 +1,11 @@
 """The discriminator alone and in data-parallel training: two real processes, PyTorch's wrapper and our own loop."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -11,24 +13,27 @@ import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from d2it.dvae.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
-from d2it.dvae.loss import adversarial_share, autoencoder_loss
+from d2it.data.photos import Photos
+from d2it.data.shards import ShardWriter
+from d2it.dvae.discriminator import PatchDiscriminator, adaptive_weight, hinge_loss, last_layer_gradients
 from d2it.dvae.model import DynamicVAE
-from d2it.params.sections import TrainingParams
+from d2it.objectives.dvae import DVAETraining
+from d2it.params.load import load_params
 from d2it.ranks.ranks import Ranks
 from d2it.seeds import TrainingSeeds
 from d2it.training.checkpoints import Checkpoints
-from d2it.training.loop import MicroBatch, TrainingRun, Update, train
-from tests.dvae.test_model import dvae, random_map
+from d2it.training.loop import train
+from d2it.training.run import TrainingRun, Update
+from tests.dvae.test_model import dvae
+from tools.deps import ROOT
 
 SIZE = 2  # ranks
 START = 8  # images after which the discriminator joins
-PARAMS = TrainingParams(
-    images=24, batch_size=8, micro_batch=2, warmup_images=0, cooldown_images=0, gradient_clip=1.0, precision="float32",
-    log_images=320, checkpoint_images=100,
-)  # fmt: skip
+PARAMS = {
+    "images": 48, "batch_size": 8, "warmup_images": 0, "cooldown_images": 0, "adversarial_weight": 1.0,
+    "adversarial_start": START, "adversarial_warmup": 0, "log_images": 320, "checkpoint_images": 100,
+}  # fmt: skip
 IMAGES = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-MAPS = random_map(2, 2, 8)
 
 
 def pairs(rank: int) -> tuple[Tensor, Tensor]:
@@ -49,35 +54,36 @@ def discriminator() -> PatchDiscriminator:
 def training(folder: Path, ranks: Ranks) -> tuple[DynamicVAE, PatchDiscriminator, list[Update], TrainingRun]:
     """Both updates of the stage train_dvae, with SGD: Adam makes much of the last digit of a gradient near zero."""
     model, adversary = dvae(), discriminator()
-    kept: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def autoencoder(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        images, noise = IMAGES[micro.rows], torch.randn(2, 4, 4, 4, generator=micro.generator)
-        losses = autoencoder_loss(
-            model, images, MAPS[micro.rows], noise, discriminator=adversary,
-            adversarial_weight=0.75 * adversarial_share(micro.images_seen, START, 0),
-        )  # fmt: skip
-        kept[micro.number] = images, losses.reconstructions
-        return losses.loss, losses.numbers
-
-    def second(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = hinge_loss(*map(adversary, kept.pop(micro.number)))
-        return loss, {"discriminator_loss": loss}
-
-    updates = [
-        Update(
-            name=name, model=part, optimizer=torch.optim.SGD(part.parameters(), 0.1), learning_rate=0.1, loss=loss,
-            starts_at=start,
-        )
-        for name, part, loss, start in (
-            ("autoencoder", model, autoencoder, 0), ("discriminator", adversary, second, START),
-        )
-    ]  # fmt: skip
+    model.thresholds = [0.0]
+    params = load_params(ROOT / "params.yaml").dvae.model_copy(update=PARAMS)
     run = TrainingRun(
-        params=PARAMS, rows=8, seeds=TrainingSeeds(0, 0, 0), device=torch.device("cpu"),
-        checkpoints=Checkpoints(folder), report=lambda *_: None, label="toy", ranks=ranks,
+        params=params, micro_batch=3 if ranks.size == 1 else 2, rows=8, seeds=TrainingSeeds(0, 0, 0),
+        device=torch.device("cpu"), checkpoints=Checkpoints(folder), report=lambda *_: None, label="toy", ranks=ranks,
     )  # fmt: skip
+    photos = Photos(prepared(folder), flip=False)
+    made = DVAETraining(model, adversary, params, photos=photos, run=run, perceptual=None)
+    updates = [
+        replace(update, optimizer=torch.optim.SGD(update.model.parameters(), 0.1), learning_rate=0.1)
+        for update in made.updates()
+    ]
     return model, adversary, updates, run
+
+
+def prepared(folder: Path) -> Path:
+    """What the stage prepare would have left: 8 photos, of whose regions half are fine."""
+    out = folder / "prepared"
+    if not out.exists():
+        out.mkdir(parents=True)
+        pixels = ((IMAGES.movedim(1, -1) + 1) * 127.5).round().to(torch.uint8).numpy()
+        rows = {
+            "images": pixels,
+            "entropy": np.random.default_rng(0).standard_normal((8, 2, 2), np.float32),
+            "labels": np.zeros(8, np.int64),
+        }
+        for name, values in rows.items():
+            with ShardWriter(out, name, values.shape[1:], values.dtype, rows=8) as writer:
+                writer.append(values)
+    return out
 
 
 def _ranks(rank: int, folder: Path) -> None:
@@ -89,7 +95,7 @@ def _ranks(rank: int, folder: Path) -> None:
         real, fake = pairs(rank)
         hinge_loss(wrapped(real), wrapped(fake)).backward()
     torch.save(gradients(wrapped), folder / f"wrapped-{rank}.pt")
-    model, adversary, updates, run = training(folder, Ranks(rank, SIZE))
+    model, adversary, updates, run = training(folder / str(rank), Ranks(rank, SIZE))
     curve = train(updates, run)
     assert "discriminator_loss" in curve[-1]
     state = {"model": model.state_dict(), "adversary": adversary.state_dict()}
@@ -109,7 +115,6 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Any]
 def test_two_forward_passes_under_pytorchs_data_parallel_wrapper_give_the_mean_of_the_ranks_gradients(
     ranks: Callable[[str], list[Any]],
 ) -> None:
-    """The wrapper broadcasts buffers before each pass; running statistics would be changed between the two."""
     alone = discriminator()
     for rank in range(SIZE):
         real, fake = pairs(rank)
@@ -122,10 +127,11 @@ def test_two_forward_passes_under_pytorchs_data_parallel_wrapper_give_the_mean_o
 def test_autoencoder_and_discriminator_train_on_two_ranks_as_on_one(
     ranks: Callable[[str], list[Any]], tmp_path: Path
 ) -> None:
-    """BatchNorm sees a micro-batch, whose size does not depend on the ranks."""
+    """Also in other micro-batches: each image is normalised alone, and the adaptive weight is of all."""
     model, adversary, updates, run = training(tmp_path, Ranks())
     train(updates, run)
     assert not torch.equal(next(adversary.parameters()), next(discriminator().parameters()))
+    assert 0 < float(adversary.adaptive_weight) < 0.75
     for of_rank in ranks("trained"):
         torch.testing.assert_close(of_rank["model"], dict(model.state_dict()), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(of_rank["adversary"], dict(adversary.state_dict()), atol=1e-5, rtol=1e-4)
@@ -146,7 +152,7 @@ def test_logits_and_gradients_are_float32_under_autocast_and_the_same_as_without
 
 @pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
 def test_gradients_are_finite_on_constant_images(level: float) -> None:
-    """BatchNorm's variance is 0 there."""
+    """GroupNorm's variance is 0 there."""
     model = discriminator()
     images = torch.full((4, 3, 32, 32), level, requires_grad=True)
     hinge_loss(model(images), model(images.detach())).backward()
@@ -157,6 +163,6 @@ def test_gradients_are_finite_on_constant_images(level: float) -> None:
 @pytest.mark.parametrize("cap", [0.75, 1e4])
 def test_adaptive_weight_is_capped_where_the_adversarial_gradient_vanishes(cap: float) -> None:
     last = torch.nn.Parameter(torch.tensor([1.0]))
-    weight = adaptive_weight((5e9 * last).sum(), (0 * last).sum(), last, cap)
+    weight = adaptive_weight(last_layer_gradients((5e9 * last).sum(), (0 * last).sum(), last), cap)
     assert float(weight) == cap
     assert not weight.requires_grad

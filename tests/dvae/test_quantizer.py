@@ -37,8 +37,8 @@ def test_quantising_leaves_the_codebook_as_it_is(training: bool) -> None:
 
 def test_micro_batches_of_a_step_meet_one_codebook() -> None:
     quantizer = started()
-    whole = quantizer(codes(60, seed=2))[0]
-    parts = [quantizer(part)[0] for part in codes(60, seed=2).split([10, 50])]
+    whole = quantizer(codes(60, seed=2))
+    parts = [quantizer(part) for part in codes(60, seed=2).split([10, 50])]
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
@@ -59,9 +59,20 @@ def test_a_step_moves_a_vector_a_hundredth_of_the_way_to_the_mean_of_its_codes()
     """Moving averages of counts and of sums, decay 0.99; here of all codes, since there is one vector."""
     quantizer = Quantizer(4, 1)
     quantizer.learn(codes(), 0)
-    torch.testing.assert_close(quantizer(codes())[0][0], codes().mean(0))
+    torch.testing.assert_close(quantizer(codes())[0], codes().mean(0))
     quantizer.learn(codes() + 1, 1)
-    torch.testing.assert_close(quantizer(codes())[0][0], codes().mean(0) + 0.01)
+    torch.testing.assert_close(quantizer(codes())[0], codes().mean(0) + 0.01)
+
+
+def test_how_much_of_the_codebook_a_step_uses_is_counted_over_all_of_its_codes() -> None:
+    quantizer = started()
+    used = quantizer(codes()).unique(dim=0, return_counts=True)[1].double()
+    p = used / used.sum()
+    numbers = quantizer.learn(codes(), 2)
+    assert float(numbers["perplexity"]) == pytest.approx(float((-(p * p.log()).sum()).exp()))
+    assert float(numbers["dead_codes"]) == 1 - len(used) / SIZE
+    one = quantizer.learn(codes()[:1].expand(30, 4), 3)
+    assert (float(one["perplexity"]), float(one["dead_codes"])) == (1, 1 - 1 / SIZE)
 
 
 def test_learning_in_evaluation_is_refused_where_the_library_would_ignore_it() -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from d2it.data.imageset import DataError
 from d2it.data.shards import ShardWriter
 from d2it.evaluation.images import check_same_size, fair_sample, is_npz, open_images
 
-IMAGES: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (6, 10, 10, 3), np.uint8)
+IMAGES: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (6, 10, 12, 3), np.uint8)
 LABELS = np.array([0, 0, 1, 1, 1, 2])
 NAMES = [f"{'abc'[label]}/{i}.png" for i, label in enumerate(LABELS)]
 
@@ -51,7 +51,7 @@ def as_prepared(root: Path) -> Path:
 def test_images_and_labels_of_any_kind_are_those_that_are_there(tmp_path: Path, make: object) -> None:
     assert callable(make)
     images = open_images(make(tmp_path / "images"))
-    assert (len(images), images.size) == (6, 10)
+    assert (len(images), images.size) == (6, (10, 12))
     assert images.labels is not None
     assert images.labels.tolist() == LABELS.tolist()
     np.testing.assert_array_equal(images.take(np.array([5, 0, 3])), IMAGES[[5, 0, 3]])
@@ -78,11 +78,22 @@ def test_an_image_of_another_size_is_refused_with_its_name_and_both_sizes(tmp_pa
     as_folder(tmp_path)
     Image.fromarray(IMAGES[0, :8, :8]).save(tmp_path / "c" / "6.png")
     message = refused(tmp_path)
-    assert message == f"{tmp_path}: c/6.png: 8 x 8 pixels: must be of one size, as a/0.png, 10 x 10"
-    Image.fromarray(IMAGES[0, :8]).save(tmp_path / "c" / "6.png")
-    assert refused(tmp_path) == f"{tmp_path}: c/6.png: 10 x 8 pixels: must be square"
+    assert message == f"{tmp_path}: c/6.png: 8 x 8 pixels: must be of one size, as a/0.png, 10 x 12 (height x width)"
+    Image.fromarray(IMAGES[0].transpose(1, 0, 2)).save(tmp_path / "c" / "6.png")
+    assert "c/6.png: 12 x 10 (height x width) pixels: must be of one size" in refused(tmp_path)
     (tmp_path / "c" / "6.png").write_bytes(b"no image")
     assert refused(tmp_path).startswith(f"{tmp_path}: c/6.png: cannot be read: ")
+
+
+def test_a_photo_that_lies_on_its_side_is_read_upright_and_whole(tmp_path: Path) -> None:
+    """As a camera writes it: EXIF says by how much it was turned."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for number, image in enumerate(IMAGES):
+        Image.fromarray(image).save(tmp_path / f"{number}.png", exif=exif)
+    images = open_images(tmp_path)
+    assert images.size == (12, 10)
+    np.testing.assert_array_equal(images.take(np.arange(6)), np.rot90(IMAGES, -1, (1, 2)))
 
 
 def test_paths_without_images_are_refused(tmp_path: Path) -> None:
@@ -103,7 +114,7 @@ def test_sides_of_different_sizes_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "small.npz", IMAGES[:, :8, :8])
     small = open_images(tmp_path / "small.npz")
     check_same_size([("a", large), ("b", large)])
-    with pytest.raises(DataError, match=r"^a: 10 x 10 pixels; b: 8 x 8: must be equal$"):
+    with pytest.raises(DataError, match=r"^a: 10 x 12 \(height x width\) pixels; b: 8 x 8: must be equal$"):
         check_same_size([("a", large), ("b", small)])
 
 

@@ -127,7 +127,7 @@ def test_published_statistics_take_the_place_of_images(
     )
     identity = Identity(key="key", extractor="inception of a test 1")
     ours, adm, alone = (str(tmp_path / f"{name}.npz") for name in ("ours", "adm", "alone"))
-    save_reference(Path(ours), reference, identity, take=B.__getitem__, size=8)
+    save_reference(Path(ours), reference, identity, take=B.__getitem__)
     with np.load(ours) as file:
         published = {name: file[name] for name in ("mu", "sigma", "mu_s", "sigma_s")}
     np.savez(adm, arr_0=B, **published)

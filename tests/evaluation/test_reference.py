@@ -59,7 +59,7 @@ def test_a_reference_comes_back_bit_by_bit_under_its_identity_alone(tmp_path: Pa
 
 def test_the_same_reference_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz"):
-        save_reference(tmp_path / name, REFERENCE, IDENTITY, take=IMAGES.__getitem__, size=6)
+        save_reference(tmp_path / name, REFERENCE, IDENTITY, take=IMAGES.__getitem__)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
@@ -102,7 +102,7 @@ def adm_distance(mu: NDArray, sigma: NDArray, others: NDArray) -> float:
 def test_the_adm_evaluator_reads_ours_and_computes_the_same(tmp_path: Path) -> None:
     """It streams arr_0 out of the zip, and takes mu, sigma, mu_s and sigma_s with NumPy."""
     path = tmp_path / "reference.npz"
-    save_reference(path, REFERENCE, IDENTITY, take=IMAGES.__getitem__, size=6)
+    save_reference(path, REFERENCE, IDENTITY, take=IMAGES.__getitem__)
     with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as member:
         assert np.lib.format.read_magic(member) == (1, 0)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(member)

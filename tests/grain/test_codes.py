@@ -19,8 +19,9 @@ FACTORS = [[8], [8, 16], [8, 16, 32], [8, 16, 32, 64]]
 cases = settings(max_examples=20, deadline=None)
 
 
-def random_map(seed: int, grains: int, side: int = 3) -> torch.Tensor:
-    return torch.randint(0, grains, (2, side, side), generator=torch.Generator().manual_seed(seed))
+def random_map(seed: int, grains: int) -> torch.Tensor:
+    """Of 3 x 5 regions: what holds of them holds of squares."""
+    return torch.randint(0, grains, (2, 3, 5), generator=torch.Generator().manual_seed(seed))
 
 
 def code_values(grid: torch.Tensor, grain_map: torch.Tensor, copies: list[int]) -> list[torch.Tensor]:
@@ -40,7 +41,7 @@ def code_values(grid: torch.Tensor, grain_map: torch.Tensor, copies: list[int]) 
 def test_copies_of_a_code_are_equal_after_copying(seed: int, factors: list[int]) -> None:
     copies = copies_per_side(factors)
     grain_map = random_map(seed, len(factors))
-    grid = copy_codes(torch.randn(2, 4, 3 * copies[0], 3 * copies[0]), grain_map, copies)
+    grid = copy_codes(torch.randn(2, 4, 3 * copies[0], 5 * copies[0]), grain_map, copies)
     assert all(bool((code == code[:, :1, :1]).all()) for code in code_values(grid, grain_map, copies))
 
 
@@ -49,8 +50,8 @@ def test_copies_of_a_code_are_equal_after_copying(seed: int, factors: list[int])
 def test_combine_takes_each_code_from_its_own_grains_grid(seed: int, factors: list[int]) -> None:
     copies = copies_per_side(factors)
     grain_map = random_map(seed, len(factors))
-    side = 3 * copies[0]
-    grids = [torch.full((2, 1, side // n, side // n), float(g)) for g, n in enumerate(copies)]
+    h, w = 3 * copies[0], 5 * copies[0]
+    grids = [torch.full((2, 1, h // n, w // n), float(g)) for g, n in enumerate(copies)]
     combined = combine(grids, grain_map)
     assert torch.equal(combined[:, 0, :: copies[0], :: copies[0]], grain_map.float())
     assert torch.equal(combined, copy_codes(combined, grain_map, copies))
@@ -61,8 +62,7 @@ def test_combine_takes_each_code_from_its_own_grains_grid(seed: int, factors: li
 def test_weights_sum_to_the_number_of_codes_and_codes_once_lists_each_once(seed: int, factors: list[int]) -> None:
     copies = copies_per_side(factors)
     grain_map = random_map(seed, len(factors))
-    side = 3 * copies[0]
-    grid = copy_codes(torch.randn(2, 4, side, side), grain_map, copies)
+    grid = copy_codes(torch.randn(2, 4, 3 * copies[0], 5 * copies[0]), grain_map, copies)
     codes = [code[:, 0, 0] for code in code_values(grid, grain_map, copies)]
     once = codes_once(grid, grain_map, copies)
     assert torch.equal(spread_codes(once, grain_map, copies), copy_codes(grid, grain_map, copies)), "and back again"

@@ -56,6 +56,13 @@ def test_no_region_has_less_entropy_than_the_flattest_nor_more_than_the_bins_all
     assert entropy.max() <= np.log(256) + 1e-4
 
 
+def test_entropies_of_a_photo_that_is_no_square_are_those_of_its_square_parts() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (1, 32, 96, 3), np.uint8)
+    for whole, axis in ((photo, 2), (photo.transpose(0, 2, 1, 3), 1)):
+        parts = [region_entropy(part, 16, 0.01) for part in np.split(whole, 3, axis)]
+        np.testing.assert_array_equal(region_entropy(whole, 16, 0.01), np.concatenate(parts, axis))
+
+
 def test_noise_has_more_entropy_than_a_gradient_and_a_gradient_more_than_a_flat_region() -> None:
     rng = np.random.default_rng(0)
     flat = np.full((16, 16, 3), 120, np.uint8)

@@ -46,7 +46,24 @@ def test_the_demo_is_valid() -> None:
             {"data__image_size": 72, "refinenet__window": "full"},
             "data.image_size = 72: must be a multiple of the largest factor, 16",
         ),
-        ({"data__image_size": 64.0}, "data.image_size = 64.0: must be a whole number"),
+        ({"data__image_size": 64.0}, "data.image_size = 64.0: must be a whole number above 0, or two, [height, width]"),
+        ({"data__image_size": 0}, "data.image_size = 0: must be a whole number above 0, or two, [height, width]"),
+        ({"data__image_size": [64]}, "data.image_size = [64]: must be a whole number above 0, or two, [height, width]"),
+        ({"data__image_size": [64, 64, 3]}, "data.image_size = [64, 64, 3]: must be a whole number above 0, or two"),
+        ({"data__image_size": [64, -64]}, "data.image_size = [64, -64]: must be a whole number above 0, or two"),
+        ({"data__image_size": "64x96"}, "data.image_size = '64x96': must be a whole number above 0, or two"),
+        (
+            {"data__image_size": [64, 72], "refinenet__window": "full"},
+            "data.image_size = [64, 72]: must be a multiple of the largest factor, 16",
+        ),
+        (
+            {"data__image_size": [64, 96], "refinenet__window": 8},
+            "refinenet.window = 8: must divide the latent grid, [8, 12] (= data.image_size / smallest factor)",
+        ),
+        (
+            {"data__image_size": [64, 16], "refinenet__window": 2, "dvae__perceptual": "st_lpips"},
+            "data.image_size = [64, 16]: must be at least 18 for dvae.perceptual 'st_lpips'",
+        ),
         ({"data__flip": "yes"}, "data.flip = 'yes': must be true or false"),
         (
             {"content_transformer__heads": 7},
@@ -64,7 +81,7 @@ def test_the_demo_is_valid() -> None:
         ({"dvae__patch": 16}, "dvae.patch = 16: must be a power of two up to the smallest factor, 8"),
         ({"dvae__channels": 20}, "dvae.channels = 20: must be a multiple of 32, or 8 or 16"),
         ({"dvae__regularizer": "vae"}, "dvae.regularizer = 'vae': must be 'kl' or 'vq'"),
-        ({"dvae__micro_batch": 7}, "dvae.micro_batch = 7: must divide dvae.batch_size"),
+        ({"micro_batch__dvae": 0}, "micro_batch.dvae = 0: must be"),
         ({"sample__steps": 2000}, "sample.steps = 2000: must be at most 1000, with diffusion.timesteps 1000"),
         (
             {"diffusion__objective": "v"},
@@ -78,6 +95,7 @@ def test_the_demo_is_valid() -> None:
         ({"sample__guidance_interval": [0.9, 0.1]}, "sample.guidance_interval = [0.9, 0.1]: must be [from, to]"),
         ({"dvae__chanels": 3}, "dvae.chanels: unknown key; allowed here: adversarial_cap"),
         ({"seed": -1}, "seed = -1: must be >= 0"),
+        ({"preview_metrics": 2}, "preview_metrics = 2: must be 0 for none, or at least 3"),
         ({"content_transformer": None}, "content_transformer = None: must be a section with keys"),
     ],
 )
@@ -85,6 +103,16 @@ def test_a_wrong_value_gives_one_line_with_key_value_and_what_is_allowed(changes
     lines = error_of(changed(**changes))
     assert len(lines) == 1
     assert lines[0].startswith(f"params.yaml: {line}")
+
+
+def test_a_square_is_one_number_in_params_however_it_is_given() -> None:
+    """So that the stages' keys and what they write are those of the number."""
+    one, two = (check_params(changed(data__image_size=size)) for size in (64, [64, 64]))
+    assert one == two
+    assert one.model_dump(mode="json")["data"]["image_size"] == 64
+    other = check_params(changed(data__image_size=[64, 96], refinenet__window=4))
+    assert other.model_dump(mode="json")["data"]["image_size"] == [64, 96]
+    assert (other.region_grid, other.latent_grid) == ((4, 6), (8, 12))
 
 
 def test_all_wrong_keys_are_reported_at_once() -> None:
@@ -96,10 +124,10 @@ def test_all_wrong_keys_are_reported_at_once() -> None:
 
 
 def test_all_impossible_combinations_are_reported_at_once() -> None:
-    lines = error_of(changed(refinenet__window=3, content_transformer__heads=5, grain_transformer__micro_batch=3))
+    lines = error_of(changed(refinenet__window=3, content_transformer__heads=5, grain_transformer__heads=3))
     assert [line.split()[1] for line in lines] == [
         "refinenet.window",
-        "grain_transformer.micro_batch",
+        "grain_transformer.heads",
         "content_transformer.heads",
     ]
 
@@ -128,5 +156,5 @@ def test_numbers_in_any_common_notation_are_numbers(tmp_path: Path, text: str) -
 def test_every_key_says_what_it_is() -> None:
     sections = [f.annotation for f in Params.model_fields.values() if isinstance(f.annotation, type)]
     models = [s for s in sections if issubclass(s, Section)]
-    assert len(models) == 10
+    assert len(models) == 12
     assert [f"{m.__name__}.{k}" for m in models for k, f in m.model_fields.items() if not f.description] == []

@@ -66,6 +66,11 @@ def test_bytes_of_outputs_are_those_of_the_demo() -> None:
     assert sizes["sample"] == 1008 * 64 * 64 * 3
 
 
+def test_images_of_any_shape_take_what_as_many_pixels_take() -> None:
+    square = output_bytes(changed(data={"image_size": 128}), 10, 8)
+    assert output_bytes(changed(data={"image_size": [64, 256]}), 10, 8) == square
+
+
 def test_latents_of_a_photo_at_the_papers_sizes_take_at_most_065_of_dense_ones() -> None:
     """33,296 bytes: mean and deviation of 4 channels at 32 x 32 positions, grain map and label, plain and mirrored."""
     grain = {"factors": [8, 16], "fine_ratio": 0.5}

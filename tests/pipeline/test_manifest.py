@@ -204,6 +204,7 @@ def test_images_of_which_nothing_is_known_must_be_there(workspace: Path, capsys:
         read_manifest(data("../images"), workspace)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_dvc_makes_the_data_anew_when_an_image_has_changed_and_no_run_cache_gives_old_ones_back(tmp_path: Path) -> None:
     """A file is replaced, and experiments with params of before ask for its data once more."""
@@ -225,3 +226,26 @@ def test_dvc_makes_the_data_anew_when_an_image_has_changed_and_no_run_cache_give
     new = prepared(shares=0.25), prepared(shares=0.5)
     assert len({*old, *new}) == 4
     assert prepared(shares=0.25) == new[0]
+
+
+@pytest.mark.parametrize("experiment", [True, False])
+def test_what_dvc_has_written_into_params_and_is_refused_has_a_way_back(
+    experiment: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = Repository(tmp_path)
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    repository.git("init", "-q")
+    repository.commit()
+    changed = (ROOT / "params.yaml").read_text().replace("  window: 8\n", "  window: 5\n  layer: 1\n")
+    (tmp_path / "params.yaml").write_text(changed)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
+    if experiment:
+        monkeypatch.setenv("DVC_EXP_NAME", "some-name")
+    assert manifest.main() == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("params.yaml: refinenet.layer: unknown key; allowed here: ")
+    assert ["git checkout params.yaml" in line for line in lines[1:]] == [True] * experiment
+    repository.git("checkout", "params.yaml")
+    assert manifest._way_back() == []

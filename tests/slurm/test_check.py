@@ -10,11 +10,11 @@ from tests.data.test_sources import as_folder, files
 from tools.deps import ROOT
 
 
-def check(monkeypatch: pytest.MonkeyPatch, folder: Path) -> int:
+def check(monkeypatch: pytest.MonkeyPatch, folder: Path, *options: str) -> int:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("DVC_ROOT", str(folder))
     monkeypatch.setenv("D2IT_CLUSTER", "local")
-    monkeypatch.setattr(sys, "argv", ["slurm", "check"])
+    monkeypatch.setattr(sys, "argv", ["slurm", "check", *options])
     return command.main()
 
 
@@ -54,3 +54,15 @@ def test_what_a_later_stage_would_refuse_is_one_line_and_exit_code_2(
     assert check(monkeypatch, repository(tmp_path, "photos")) == 2
     (error,) = capsys.readouterr().err.splitlines()[-1:]
     assert line in error
+
+
+def test_a_change_that_dvc_would_make_is_checked_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = repository(tmp_path, "photos")
+    before = (folder / "params.yaml").read_text()
+    assert check(monkeypatch, folder, "-S", "refinenet.windw=8", "-S", "refinenet.window=4") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "-S refinenet.windw=8: unknown key; allowed here: layers, position, tokens, window"
+    ]
+    assert (folder / "params.yaml").read_text() == before

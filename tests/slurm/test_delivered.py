@@ -12,6 +12,8 @@ from slurm.clean import main as clean
 from slurm.delivered import forget as forget_old
 from tests.slurm.repository import DAG, LIMIT, STAGE, WEIGHTS, WRITES, Repository, delivered
 
+pytestmark = pytest.mark.slow
+
 TARGETS = pytest.mark.parametrize("target", ["local", "inline"])
 
 

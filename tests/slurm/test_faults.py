@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.slurm.conftest import Start
@@ -19,16 +17,6 @@ from tests.slurm.repository import LIMIT, wait_for
 from tests.slurm.workflow import STAGE, end
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
-
-
-def test_a_job_on_the_cluster_gives_the_bytes_of_a_local_one_and_moving_back_reruns_nothing(
-    workflow: Start, undisturbed: str
-) -> None:
-    w = workflow()
-    w.run()
-    assert w.weights() == undisturbed
-    assert re.findall(r"Running stage .(\w+)", w.run("repro", STAGE, D2IT_CLUSTER="local")) == ["manifest"]
-    w.assert_nothing_is_left()
 
 
 def test_a_requeued_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> None:
@@ -48,14 +36,7 @@ def test_a_requeued_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> 
     assert w.logged_steps(run) == [int(point[0]) for point in w.curve()]
 
 
-def test_two_ranks_have_the_loss_curve_of_one_process(workflow: Start) -> None:
-    """On two nodes; two ranks of one node are in test_workflow.py."""
-    w = workflow(nodes=2)
-    alone = w.curve()
-    w.run()
-    assert np.allclose(w.curve(), alone, rtol=0, atol=1e-5)
-
-
+@pytest.mark.exhaustive
 def test_a_preempted_job_goes_on_by_itself(workflow: Start, undisturbed: str) -> None:
     w = workflow(nodes=2)
     dvc = w.start()
@@ -105,6 +86,7 @@ def test_a_job_that_reaches_its_time_limit_twice_goes_on_by_itself(workflow: Sta
     w.assert_nothing_is_left()
 
 
+@pytest.mark.exhaustive
 def test_ranks_that_wait_for_one_that_hangs_show_their_stacks_and_the_job_goes_on(
     workflow: Start, undisturbed: str
 ) -> None:
@@ -115,13 +97,14 @@ def test_ranks_that_wait_for_one_that_hangs_show_their_stacks_and_the_job_goes_o
     output, code = end(dvc)
     assert code == 0, output
     assert "it hangs here" in output
-    assert "ranks/ranks.py" in output  # whichever of a step's exchanges it was
+    assert "training/step.py" in output or "ranks/ranks.py" in output  # whichever of a step's exchanges it was
     assert "start 2 of job" in output
     assert w.submissions() == 1
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
 
 
+@pytest.mark.exhaustive
 def test_a_job_whose_node_goes_down_goes_on_on_the_other(workflow: Start, undisturbed: str) -> None:
     w = workflow()
     dvc = w.start()
@@ -168,6 +151,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_written_loses_nothing(
     w.assert_nothing_is_left()
 
 
+@pytest.mark.exhaustive
 def test_a_controller_that_is_away_during_a_job_is_waited_for(workflow: Start, undisturbed: str) -> None:
     w = workflow()
     dvc = w.start()
@@ -180,6 +164,7 @@ def test_a_controller_that_is_away_during_a_job_is_waited_for(workflow: Start, u
     w.assert_nothing_is_left()
 
 
+@pytest.mark.exhaustive
 def test_an_mlflow_server_that_is_away_for_the_whole_job_stops_nothing(workflow: Start, undisturbed: str) -> None:
     w = workflow()
     output = w.run(MLFLOW_TRACKING_URI="http://127.0.0.1:9")

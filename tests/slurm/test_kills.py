@@ -9,7 +9,7 @@ from tests.slurm.conftest import Start
 from tests.slurm.repository import wait_for
 from tests.slurm.workflow import STAGE, end
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.exhaustive]  # test_soak.py has each fault
 
 
 def test_kill_9_of_the_waiting_dvc_leaves_the_job_and_a_rerun_waits_for_it(workflow: Start, undisturbed: str) -> None:
@@ -25,16 +25,11 @@ def test_kill_9_of_the_waiting_dvc_leaves_the_job_and_a_rerun_waits_for_it(workf
     w.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize(
-    ("resources", "killed"), [({"nodes": 2}, 0), ({"tasks_per_node": 2}, 1)], ids=["rank 0 of 2 nodes", "rank 1 of one"]
-)
-def test_kill_9_of_a_rank_ends_the_job_and_a_rerun_goes_on(
-    workflow: Start, undisturbed: str, resources: dict[str, int], killed: int
-) -> None:
-    w = workflow(**resources)
+def test_kill_9_of_a_rank_ends_the_job_and_a_rerun_goes_on(workflow: Start, undisturbed: str) -> None:
+    w = workflow(nodes=2)
     dvc = w.start()
     w.wait_for_training()
-    os.kill(w.ranks()[killed], signal.SIGKILL)
+    os.kill(w.ranks()[1], signal.SIGKILL)
     output, code = end(dvc)
     assert code != 0
     assert "failed" in output
@@ -58,27 +53,11 @@ def test_scancel_ends_the_stage_which_has_saved_and_a_rerun_goes_on(workflow: St
     w.assert_nothing_is_left()
 
 
-def test_a_closed_terminal_leaves_the_job_and_a_rerun_waits_for_it(workflow: Start, undisturbed: str) -> None:
-    w = workflow()
-    dvc = w.start()
-    w.wait_for_training()
-    os.killpg(dvc.pid, signal.SIGHUP)
-    end(dvc)
-    assert w.job()
-    w.run()
-    assert w.submissions() == 1
-    assert w.weights() == undisturbed
-    w.assert_nothing_is_left()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_the_job_after_it_has_saved_and_a_rerun_goes_on(
-    workflow: Start, undisturbed: str, number: signal.Signals
-) -> None:
+def test_ctrl_c_ends_the_job_after_it_has_saved_and_a_rerun_goes_on(workflow: Start, undisturbed: str) -> None:
     w = workflow(nodes=2)
     dvc = w.start()
     w.wait_for_training()
-    os.killpg(dvc.pid, number)
+    os.killpg(dvc.pid, signal.SIGINT)
     output, code = end(dvc)
     assert code != 0
     wait_for(lambda: not w.jobs())

@@ -27,10 +27,11 @@ def test_every_fault_has_a_title_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.slurm
-def test_two_minutes_of_faults_lose_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_fault_loses_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each kind once, at random times: test_faults.py and test_kills.py look closer."""
     if missing := missing_programs():
         pytest.skip(f"needs SLURM: no {', '.join(missing)}")
-    assert main(["--minutes", "2", "--mtbf", "20", "--seed", "1"]) == 0
+    assert main(["--each", "--minutes", "20", "--mtbf", "8", "--seed", "1"]) == 0
     printed = capsys.readouterr().out
     assert "| results of other bytes | 0 |" in printed
-    assert "training 1, after step" in printed
+    assert [title(fault) for fault in FAULTS if f": {title(fault)}\n" not in printed] == []

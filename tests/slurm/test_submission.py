@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from slurm.cluster import Resources
+from slurm.ledger import Entry
 from slurm.queue import parse_squeue
+from slurm.submission import submit
+from tests.slurm.cluster import Cluster
 from tests.slurm.conftest import Start
 from tests.slurm.repository import LIMIT, wait_for
 from tests.slurm.workflow import STAGE, Workflow
@@ -44,16 +48,18 @@ def test_a_job_that_was_accepted_though_sbatch_timed_out_is_the_one_that_is_wait
     w.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("message", [FULL, QOS])
-def test_a_full_queue_is_waited_for_with_one_line(workflow: Start, undisturbed: str, message: str) -> None:
+@pytest.mark.exhaustive
+def test_a_full_queue_is_waited_for_with_one_line_for_each_reason(workflow: Start, undisturbed: str) -> None:
+    """The cluster's, and then the user's own share of it."""
     w = workflow()
-    sbatch_does(w, f"if [ $number -lt 3 ]; then echo '{message}' >&2; exit 1; fi; real")
-    assert w.run().count("trying again for up to 6 h") == 1
-    assert (w.submissions(), jobs_ever(w)) == (3, 1)
+    sbatch_does(w, f"case $number in 1|2) echo '{FULL}' >&2; exit 1;; 3) echo '{QOS}' >&2; exit 1;; esac; real")
+    assert w.run().count("trying again for up to 6 h") == 2
+    assert (w.submissions(), jobs_ever(w)) == (4, 1)
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
 
 
+@pytest.mark.exhaustive
 def test_an_sbatch_whose_launcher_is_killed_submits_nothing_afterwards(workflow: Start, undisturbed: str) -> None:
     w = workflow()
     sbatch_does(w, "sleep 5; real")
@@ -68,6 +74,7 @@ def test_an_sbatch_whose_launcher_is_killed_submits_nothing_afterwards(workflow:
     w.assert_nothing_is_left()
 
 
+@pytest.mark.exhaustive
 def test_settings_of_the_site_and_the_user_change_nothing(workflow: Start, undisturbed: str) -> None:
     w = workflow()
     settings = {
@@ -79,6 +86,25 @@ def test_settings_of_the_site_and_the_user_change_nothing(workflow: Start, undis
     assert (w.submissions(), jobs_ever(w)) == (1, 1)
     assert w.weights() == undisturbed
     w.assert_nothing_is_left()
+
+
+def test_a_rank_without_slurms_programs_has_its_job_requeued_by_the_script_around_it(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container; the rank is a program that leaves the request at its first start."""
+    entry, python, starts = Entry(tmp_path, STAGE, "0" * 64), tmp_path / "python", tmp_path / "starts"
+    entry.tree.mkdir(parents=True)
+    entry.files.logs.mkdir(parents=True)
+    first = f'[ -n "$SLURM_RESTART_COUNT" ] || {{ touch {entry.files.requeue}; exit 140; }}'
+    python.write_text(f'#!/bin/sh\necho "$@" >> {starts}\n{first}\n')
+    python.chmod(0o755)
+    for name, value in cluster.env.items():
+        monkeypatch.setenv(name, value)
+    job_id = submit(entry, Resources(python=str(python), mem_gb=1), lambda: None)
+    wait_for(lambda: starts.exists() and len(starts.read_text().splitlines()) == 2)
+    wait_for(lambda: job_id not in cluster.run("squeue", "--noheader", "--format=%i").split())
+    assert starts.read_text() == 2 * f"-u -m slurm.worker {entry.folder} {entry.files.logs}\n"
+    assert not entry.files.requeue.exists()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 
 from tests.slurm.repository import LIMIT, STAGE, WRITES, Repository, alive, delivered, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_result_is_kept_though_the_stage_is_stopped_while_it_waits_for_mlflow(repository: Repository) -> None:
     repository.stage_is(

@@ -19,8 +19,8 @@ from tests.slurm.repository import LIMIT, wait_for
 from tests.smallest import Repository
 
 STAGE = "train_content"
-# Long enough to be hit in the middle, on any machine, without being much work: each of the 200 steps waits.
-TRAINING = {"images": 3200, "log_images": 320, "checkpoint_images": 160, "warmup_images": 16}
+# Long enough to be hit in the middle, on any machine, without being much work: each of the 120 steps waits.
+TRAINING = {"images": 1920, "log_images": 320, "checkpoint_images": 160, "warmup_images": 16}
 STEP = "            watchdog.step()\n"
 STEP_SECONDS = 0.1
 DEFAULTS = {"cpus_per_task": 1, "mem_gb": 2, "time": 10}

@@ -19,6 +19,7 @@ from d2it.params.architecture import dvae_arguments
 from d2it.params.load import load_params
 from d2it.params.sections import FIDParams, Params
 from d2it.ranks.ranks import Ranks
+from d2it.size import Size
 from stages import encode_latents
 from stages.stage import Stage
 from tests.evaluation.test_measure import Projection
@@ -26,7 +27,7 @@ from tools.deps import ROOT
 
 TRAIN, VALIDATION, SAMPLES = 14, 9, 12
 ABOUT = DataDescription(
-    train=TRAIN, validation=VALIDATION, classes=["astronaut", "coffee"], labels="folder", image_size=32,
+    train=TRAIN, validation=VALIDATION, classes=["astronaut", "coffee"], labels="folder", image_size=Size.of(32),
     fingerprint="one",
 )  # fmt: skip
 PERCEPTUAL = {"perceptual": "st_lpips", "perceptual_weight": 0.1}
@@ -63,7 +64,7 @@ def write_prepared(prepare: Path, about: DataDescription) -> None:
 
 def write_samples(path: Path, count: int = SAMPLES, size: int = 32) -> None:
     images, labels = crops(count, seed=1)
-    with SamplesWriter(path, images=count, size=size) as writer:
+    with SamplesWriter(path, images=count, size=Size.of(size)) as writer:
         writer.append(images[:, :size, :size], labels)
 
 

@@ -45,6 +45,8 @@ from tests.stages.small_fid import (
     write_samples,
 )  # fmt: skip
 
+pytestmark = pytest.mark.slow
+
 GRAIN_MAPS = "grain_maps_"
 
 
@@ -194,7 +196,6 @@ def test_without_a_perceptual_loss_there_is_no_perceptual_distance(
     assert {name for name in numbers if "reconstruction" in name} == {"reconstruction_psnr", "reconstruction_ssim"}
 
 
-@pytest.mark.slow
 def test_class_agreement_falls_where_labels_are_wrong(outputs: Path) -> None:
     right = fid.main(stage(outputs))["class_agreement_efficientnet_lite0"]
     images, labels = crops(SAMPLES, 1)
@@ -277,7 +278,6 @@ def test_the_nearest_real_image_of_a_copied_one_is_itself(outputs: Path) -> None
     np.testing.assert_array_equal(picture, fid.pictures.grid(rows, ["sample", "nearest train image"]))
 
 
-@pytest.mark.slow
 def test_inception_reads_its_file_and_refuses_any_other(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from d2it.evaluation import features, inception
     from d2it.weights import INCEPTION

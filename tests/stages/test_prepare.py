@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 
 from d2it.data import sources, write
-from d2it.data.imageset import DataError, Square
+from d2it.data.imageset import Cropped, DataError
 from d2it.data.shards import Shards
 from d2it.grain.entropy import region_entropy
 from d2it.params.load import check_params, load_params
 from d2it.ranks.ranks import Ranks
+from d2it.size import Size
 from stages import prepare
 from stages.stage import Stage
 
@@ -184,11 +185,11 @@ def test_a_killed_run_goes_on_with_the_shards_that_are_missing_to_the_same_bytes
     expected, *_ = run(tmp_path / "whole", source=str(photos), validation=0.2)
     decode = sources.decode
 
-    def counted(file: bytes, size: int) -> Square:
+    def counted(file: bytes, size: Size) -> Cropped:
         reads.append(size)
         return decode(file, size)
 
-    def killed(file: bytes, size: int) -> Square:
+    def killed(file: bytes, size: Size) -> Cropped:
         if len(reads) > 20:
             raise KeyboardInterrupt
         return counted(file, size)

@@ -105,7 +105,7 @@ def _share(rank: int, size: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_several_ranks_write_the_same_bytes_as_one(alone: Path, tmp_path: Path, size: int) -> None:
     inputs(alone, tmp_path, tuple(name for name in NAMES if name not in SHARED))
     mp.spawn(_share, (size, tmp_path), nprocs=size)

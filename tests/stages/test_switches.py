@@ -1,7 +1,7 @@
 """Every value of every switch of the paper's tables goes through the stages it concerns, and makes a difference."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ TRAINED: dict[str, list[Any]] = {
     "seeds.order": [0, 1],
     "seeds.noise": [0, 1],
 }
+COSTLY = ("refinenet.layers", "refinenet.position", "content_transformer.qk_norm", "seeds.order", "seeds.noise")
 SAMPLED: dict[str, list[Any]] = {
     "sample.grain_source": ["transformer", "real", "random"],
     "sample.sampler": ["ddpm", "ddim", "dpm-solver++"],
@@ -60,6 +61,16 @@ ENCODED: dict[str, dict[str, Any]] = {
     "vq": {"dvae.regularizer": "vq"},
     "vq, another codebook": {"dvae.regularizer": "vq", "dvae.codebook_size": 32},
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_pictures() -> Iterator[None]:
+    """Those that trainings draw at their end would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in ("train_grain", "train_content"):
+            patch.setattr(f"stages.{stage}.SHOWN", 2)
+            patch.setattr(f"stages.{stage}.SAMPLING_STEPS", 3)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +99,7 @@ def samples(outputs: Path) -> np.ndarray[Any, Any]:
     return images
 
 
-@pytest.mark.parametrize("key", TRAINED)
+@pytest.mark.parametrize("key", [pytest.param(k, marks=[pytest.mark.exhaustive] * (k in COSTLY)) for k in TRAINED])
 def test_each_value_trains_a_content_transformer_of_its_own_and_samples_come_from_it(
     after: Callable[..., Path], key: str
 ) -> None:

@@ -36,7 +36,7 @@ class Server:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.root, env=environment, start_new_session=True
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while not self._answers():
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline

@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.deps import ROOT
 
 SEVERAL = """
 import sys, threading
 from pathlib import Path
+
 from tracking.database import inode, make
 from tracking.store import quiet_mlflow
 quiet_mlflow()
@@ -22,6 +25,7 @@ assert all(inode(one) for one in databases)
 """
 
 
+@pytest.mark.slow
 def test_several_threads_of_a_process_make_a_store_each(tmp_path: Path) -> None:
     """alembic, side by side with itself, ended the process with a segmentation fault."""
     subprocess.run([sys.executable, "-c", SEVERAL, str(tmp_path)], cwd=ROOT, check=True, timeout=300)

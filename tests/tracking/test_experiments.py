@@ -1,5 +1,6 @@
 """What the stages of one experiment share: the parent run, its numbers, and the code that ran."""
 
+import math
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mlflow.artifacts import load_text
 from d2it.data.description import DataDescription, write_description
 from d2it.nested import flatten
 from d2it.params.sections import Params
+from d2it.size import Size
 from tests.tracking.mlflow_store import runs, tracker
 from tracking.experiment import as_text
 from tracking.store import Store
@@ -21,7 +23,9 @@ def test_parent_holds_all_params_the_final_numbers_and_the_way_to_its_stages(
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c0ffee")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with tracker(root, params, "prepare") as run_:
-        data = DataDescription(train=1, validation=0, classes=[], labels="none", image_size=64, fingerprint="f00d")
+        data = DataDescription(
+            train=1, validation=0, classes=[], labels="none", image_size=Size.of(64), fingerprint="f00d"
+        )
         write_description(root / "outputs" / "prepare", data)
         run_.finish({"images": 8192})
     with tracker(root, params, "sample") as run_:
@@ -44,6 +48,19 @@ def test_parent_holds_all_params_the_final_numbers_and_the_way_to_its_stages(
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.tags["slurm.job_id"] == "77"
         assert parent.data.tags[f"stage.{stage}"] == run.info.run_id
+
+
+def test_the_distance_is_a_parents_first_number_until_it_is_measured_not_a_number(root: Path, params: Params) -> None:
+    name = "fid.fd_efficientnet_lite0"
+    with tracker(root, params, "prepare") as run_:
+        run_.finish({"images": 8192})
+    (parent,) = runs(root)
+    assert next(iter(parent.data.metrics)) == name
+    assert math.isnan(parent.data.metrics[name])
+    with tracker(root, params, "fid") as run_:
+        run_.finish({"fd_efficientnet_lite0": 181.0})
+    (parent,) = runs(root)
+    assert next(iter(parent.data.metrics.items())) == (name, 181.0)
 
 
 def test_experiments_are_apart_by_name_and_by_params_and_a_repeated_one_is_the_same(
@@ -82,7 +99,7 @@ def test_changed_code_is_one_artifact_of_the_parent_without_passwords(changed: P
     for stage in ("prepare", "sample"):
         (run,) = runs(changed, stage)
         assert run.data.tags["git.dirty"] == artifact.path
-        assert run.data.tags["git.commit"] == parent.data.tags["git.commit"]
+        assert run.data.tags["mlflow.source.git.commit"] == parent.data.tags["mlflow.source.git.commit"]
 
 
 def test_a_job_records_the_diff_that_was_frozen_with_its_code(

@@ -106,8 +106,8 @@ def test_pictures_are_where_the_slider_of_the_ui_looks(root: Path, params: Param
     (run,) = runs(root, "train_dvae")
     files = sorted(pictures(root, run))
     assert [file.split("+timestamp")[0] for file in files] == [
-        "images/samples~grid+step+0",
-        "images/samples~grid+step+64",
+        "images/pictures~samples~grid+step+0",
+        "images/pictures~samples~grid+step+64",
     ]
     assert run.data.tags["mlflow.loggedImages"] == "True"
     assert run.info.artifact_uri.startswith((root / ".d2it" / "mlartifacts").as_uri())
@@ -137,8 +137,8 @@ def test_run_records_where_it_ran_and_how_often_it_was_started_again(
     tags = {"job.nodes": "gpu[1-2]", "job.ranks": "8", "job.gpus": "8", "job.cores": "48", "slurm.job_id": "77"}
     assert tags.items() <= run.data.tags.items()
     assert (run.data.tags["job.restarts"], run.data.tags["slurm.restarts"]) == ("2", "2")
-    assert len(curve(root, run, "job/gpu_hours")) == 3
-    hours = sum(value for _, value in curve(root, run, "job/gpu_hours"))
+    assert len(curve(root, run, "system/job_gpu_hours")) == 3
+    hours = sum(value for _, value in curve(root, run, "system/job_gpu_hours"))
     assert run.data.metrics["train_dvae.gpu_hours"] == pytest.approx(hours)
 
 

@@ -1,17 +1,22 @@
 """Weights, gradients and averages are float32 under autocast; clipping sees the whole batch; the rate knows images."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from d2it.ranks.ranks import Ranks
 from d2it.saved import SavedModelError
 from d2it.training.batches import batch_rows, learning_rate
 from d2it.training.checkpoints import Checkpoints
 from d2it.training.ema import EMA, decay_at
-from d2it.training.loop import MicroBatch, NonFiniteLossError, TrainingRun, Update, train
+from d2it.training.loop import train
+from d2it.training.means import Means
+from d2it.training.run import MicroBatch, TrainingRun, Update
 from d2it.training.state import load_state, state_tensors
+from d2it.training.step import Descent, NonFiniteLossError
 from tests.training.test_loop import DATA, build, weights
 
 
@@ -23,7 +28,7 @@ def linear(
     torch.manual_seed(1)
     model = nn.Linear(6, 6)
 
-    def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(micro: MicroBatch, _: object) -> tuple[Tensor, dict[str, Tensor]]:
         x = DATA[torch.from_numpy(micro.rows)]
         return 10 * ((model(x) - x) ** 2).mean(), {}
 
@@ -110,16 +115,41 @@ def test_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is(tmp_path
     updates, run = build(tmp_path, images=8)
     model = updates[0].model
 
-    def loss(micro: MicroBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(micro: MicroBatch, _: object) -> tuple[Tensor, dict[str, Tensor]]:
         return sum((p * 0).abs().sqrt().sum() for p in model.parameters()), {}
 
-    before = [p.clone() for p in weights(updates, run)]
     updates = [Update(name="toy", model=model, optimizer=updates[0].optimizer, learning_rate=0.01, loss=loss)]
     with pytest.raises(
         NonFiniteLossError, match=r"toy's loss is 0\.0, its gradient norm nan, at step 0 .*no checkpoint"
     ):
         train(updates, run)
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(updates, run), strict=True))
+    assert not list(tmp_path.glob("step-*")), "the weights that it made are kept nowhere"
+
+
+class Twins(Ranks):
+    """Two ranks that compute the same."""
+
+    def data_parallel(self, module: nn.Module) -> nn.Module:
+        """The mean of two equal gradients."""
+        return module
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Of both."""
+        return x.mul_(2)
+
+
+def test_the_loss_that_an_error_names_is_the_mean_over_ranks(tmp_path: Path) -> None:
+    updates, run = build(tmp_path, images=8)
+    run.ranks = Twins(0, 2)
+    model = updates[0].model
+
+    def loss(micro: MicroBatch, _: object) -> tuple[Tensor, dict[str, Tensor]]:
+        return 3 + sum((p * 0).abs().sqrt().sum() for p in model.parameters()), {}
+
+    descent = Descent(replace(updates[0], loss=loss), run, str)
+    descent.step(0, iter([None] * 4), Means(run.device))
+    with pytest.raises(NonFiniteLossError, match=r"toy's loss is 3\.0, its gradient norm nan"):
+        descent.require_finite()
 
 
 def test_tensors_of_another_model_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from d2it.size import Size
 from d2it.transformer.content import DynamicContentTransformer
 from d2it.transformer.dit import Blocks, DiT
 
@@ -26,7 +27,7 @@ def content_transformer(*, seed: int = 0, **changes: Any) -> DynamicContentTrans
     return model
 
 
-def tiny_dit(side: int) -> DiT:
+def tiny_dit(grid: int | Size) -> DiT:
     """DiT of the same size with patch 2, weights as at the start."""
     blocks = Blocks(layers=2, width=32, heads=4)
-    return DiT(blocks, side=side, patch=2, channels_in=4, channels_out=8, classes=4)
+    return DiT(blocks, grid=Size.of(grid), patch=2, channels_in=4, channels_out=8, classes=4)

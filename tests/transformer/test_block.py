@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import pytest
 import torch
 from timm.layers import Mlp, PatchEmbed
 from timm.models.vision_transformer import Attention
 from torch import nn
 from torch.nn import functional as F
 
+from d2it.size import Size
 from d2it.transformer.dit import (
     AdaLNZeroBlock,
     Backbone,
@@ -54,7 +56,7 @@ def test_normalised_queries_and_keys_run_in_bfloat16() -> None:
 
 
 def test_patch_embedding_equals_timms_with_the_same_weights() -> None:
-    backbone = Backbone(Blocks(layers=0, width=32, heads=4), side=8, patch=2, channels_in=4)
+    backbone = Backbone(Blocks(layers=0, width=32, heads=4), grid=Size.of(8), patch=2, channels_in=4)
     backbone.position.zero_()
     theirs = PatchEmbed(img_size=8, patch_size=2, in_chans=4, embed_dim=32)
     theirs.proj.load_state_dict(backbone.embed.state_dict())
@@ -65,7 +67,9 @@ def test_patch_embedding_equals_timms_with_the_same_weights() -> None:
 def test_unpatchify_is_dits_formula() -> None:
     x = torch.randn(3, 16, 2 * 2 * 5)
     grid = torch.einsum("nhwpqc->nchpwq", x.reshape(3, 4, 4, 2, 2, 5)).reshape(3, 5, 8, 8)
-    assert torch.equal(unpatchify(x, 2), grid)
+    assert torch.equal(unpatchify(x, Size.of(4), 2), grid)
+    grid = torch.einsum("nhwpqc->nchpwq", x.reshape(3, 2, 8, 2, 2, 5)).reshape(3, 5, 4, 16)
+    assert torch.equal(unpatchify(x, Size(2, 8), 2), grid)
 
 
 def test_a_new_block_is_the_identity_and_a_new_head_zero() -> None:
@@ -77,10 +81,16 @@ def test_a_new_block_is_the_identity_and_a_new_head_zero() -> None:
 
 
 def test_positions_tell_rows_from_columns() -> None:
-    positions = sincos_positions(32, 4).view(4, 4, 32)
+    positions = sincos_positions(32, Size.of(4)).view(4, 4, 32)
     assert torch.equal(positions[0, :, 16:], positions[0, :1, 16:].expand(4, -1))  # a row shares its second half
     assert torch.equal(positions[:, 0, :16], positions[:1, 0, :16].expand(4, -1))  # a column its first, as in DiT
     assert len(positions.flatten(0, 1).unique(dim=0)) == 16
+
+
+@pytest.mark.parametrize("grid", [Size(2, 5), Size(5, 2)])
+def test_positions_of_a_grid_are_along_each_axis_those_of_a_square(grid: Size) -> None:
+    positions, square = sincos_positions(32, grid).view(*grid, 32), sincos_positions(32, Size.of(5)).view(5, 5, 32)
+    assert torch.equal(positions, square[: grid.height, : grid.width])
 
 
 def test_condition_depends_on_timestep_and_class_and_knows_no_class() -> None:

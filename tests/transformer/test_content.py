@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from d2it.grain.codes import copy_codes
+from d2it.size import Size
 from d2it.transformer.routing import plan_routes
 from tests.transformer.models import content_transformer, randomize, tiny_dit
 
@@ -52,6 +53,37 @@ def test_without_refinenet_fine_noise_comes_straight_from_dits_patch_2_head_and_
     torch.testing.assert_close(mixed[~fine], mean[~fine])
 
 
+@pytest.mark.parametrize("grid", [Size(8, 12), Size(12, 4)])
+def test_without_refinenet_a_grid_that_is_no_square_is_dits_too(grid: Size) -> None:
+    model, plain = content_transformer(refinenet_layers=0, latent_grid=grid), tiny_dit(grid)
+    plain.load_state_dict(model.state_dict())
+    z, t, y = torch.randn(2, 4, *grid), torch.tensor([5, 900]), torch.tensor([0, 1])
+    with torch.no_grad():
+        all_fine = torch.ones(2, *grid.divided(2), dtype=torch.uint8)
+        assert torch.equal(model(z, t, y, all_fine), plain(z, t, y))
+
+
+@pytest.mark.parametrize("grid", [Size(8, 24), Size(24, 8)])
+def test_three_grains_on_a_grid_that_is_no_square_keep_the_invariant_and_their_places(grid: Size) -> None:
+    """What changes in the first window alone, positions here, changes nothing outside it."""
+    model = content_transformer(window=8, factors=GRAINS[3], latent_grid=grid)
+    g = torch.Generator().manual_seed(0)
+    grain_map = torch.randint(0, 3, (2, *grid.divided(4)), generator=g, dtype=torch.uint8)
+    z = copy_codes(torch.randn(2, 4, *grid, generator=g), grain_map, model.copies)
+    t, y = torch.tensor([5, 900]), torch.tensor([0, 1])
+    with torch.no_grad():
+        out = model(z, t, y, grain_map)
+        assert torch.equal(out, copy_codes(out, grain_map, model.copies))
+        for net in model.refinenets:
+            net.position.view(*net.grid, -1)[: 8 // net.patch, : 8 // net.patch] += 1.0
+        moved = model(z, t, y, grain_map)
+    first = (slice(None), slice(None), slice(0, 8), slice(0, 8))
+    rest = torch.ones(grid, dtype=torch.bool)
+    rest[:8, :8] = False
+    assert torch.equal(moved[..., rest], out[..., rest])
+    assert not torch.equal(moved[first], out[first])
+
+
 @pytest.mark.parametrize("window", [4, 8, "full"])
 def test_three_grains_each_have_a_refinenet_that_sees_only_its_regions(window: int | str) -> None:
     model = content_transformer(window=window, factors=GRAINS[3], latent_grid=16)
@@ -68,9 +100,12 @@ def test_a_finer_grain_that_no_region_has_costs_nothing() -> None:
     z, t, y, grain_map = inputs(3)
     for p in model.refinenets[1].parameters():
         p.data.fill_(float("nan"))
-    assert bool(model(z, t, y, grain_map.clamp(max=1)).isfinite().all())
-    assert len(model.route(grain_map.clamp(max=1))) == 1
-    assert model.route(grain_map * 0) == []
+    out = model(z, t, y, grain_map.clamp(max=1))
+    assert bool(out.isfinite().all())
+    out.sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in model.refinenets[1].blocks.parameters())
+    assert [len(route.child) > 0 for route in model.route(grain_map.clamp(max=1))] == [True, False]
+    assert [len(route.child) for route in model.route(grain_map * 0)] == [0, 0]
 
 
 def test_three_grains_without_the_coarsest_equal_two_grains_in_their_refinenet() -> None:
@@ -97,7 +132,9 @@ def test_routes_planned_before_give_the_same_output() -> None:
 
 def test_every_token_of_a_route_comes_from_the_coarser_token_above_it() -> None:
     grain_map = inputs(3)[3]
-    (first, second) = plan_routes(grain_map, [8, 16], [4, 8], all_tokens=False)
+    (first, second) = plan_routes(
+        grain_map.numpy(), [Size.of(4), Size.of(8), Size.of(16)], [Size.of(4), Size.of(8)], all_tokens=False
+    )
     for route, side, above in ((first, 8, None), (second, 16, first)):
         flat = route.tokens.position
         image, y, x = flat // side**2, flat // side % side, flat % side

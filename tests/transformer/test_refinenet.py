@@ -1,5 +1,7 @@
 """The packed RefineNet equals a plain dense computation with a mask, and costs nothing without fine regions."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2it.size import Size
 from d2it.transformer.content import DynamicContentTransformer
 from d2it.transformer.dit import AdaLNZeroBlock, modulate
-from d2it.transformer.routing import DenseTokens
+from d2it.transformer.routing import DenseTokens, pack_windows
 from tests.transformer.models import content_transformer
 
 SIDE = 8  # finest positions along a side
@@ -32,42 +35,41 @@ def dense_block(block: AdaLNZeroBlock, x: Tensor, condition: Tensor, sees: Tenso
 def dense_refinenet(
     model: DynamicContentTransformer, z: Tensor, tokens: Tensor, fine: Tensor, condition: Tensor
 ) -> Tensor:
-    """All positions, masked: tokens (B, N/4, C) of the backbone -> (B, channels_out, side, side)."""
-    net, window_side, side = model.refinenets[0], model.windows[0], z.shape[-1]
+    """All positions, masked: tokens (B, N/4, C) of the backbone -> (B, channels_out, h, w)."""
+    net, window, (h, w) = model.refinenets[0], model.windows[0], z.shape[-2:]
     B, _, C = tokens.shape
-    half = side // 2
-    expanded = net.expand(tokens).view(B, half, half, 2, 2, C).transpose(2, 3).reshape(B, side * side, C)
+    expanded = net.expand(tokens).view(B, h // 2, w // 2, 2, 2, C).transpose(2, 3).reshape(B, h * w, C)
     embedded = net.embed(z.flatten(2).transpose(1, 2))
     x = net.join(torch.cat([expanded, embedded], -1)) + net.position
-    chosen = fine.repeat_interleave(2, 1).repeat_interleave(2, 2)  # (B, side, side)
+    chosen = fine.repeat_interleave(2, 1).repeat_interleave(2, 2)  # (B, h, w)
     if model.all_tokens:
         chosen = torch.ones_like(chosen)
-    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    window = (row // window_side * (side // window_side) + column // window_side).flatten()
-    sees = (window[:, None] == window[None]) & chosen.flatten(1)[:, None, :]
+    row, column = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    number = (row // window.height * w + column // window.width).flatten()
+    sees = (number[:, None] == number[None]) & chosen.flatten(1)[:, None, :]
     for block in net.blocks:
         x = dense_block(block, x, condition, sees)
     shift, scale = net.head.modulation(F.silu(condition))[:, None].chunk(2, -1)
     out = net.head.linear(modulate(net.head.norm(x), shift, scale))
-    return out.transpose(1, 2).reshape(B, -1, side, side)
+    return out.transpose(1, 2).reshape(B, -1, h, w)
 
 
 def dense_forward(model: DynamicContentTransformer, z: Tensor, t: Tensor, y: Tensor, grain_map: Tensor) -> Tensor:
     condition = model.condition(t, y)
     tokens = model.backbone(z, condition)
     coarse = model.head(tokens, condition, DenseTokens())  # (B, N, 2z)
-    half = z.shape[-1] // 2
-    coarse = coarse.transpose(1, 2).reshape(len(z), -1, half, half).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    coarse = coarse.transpose(1, 2).reshape(len(z), -1, *grain_map.shape[1:])
+    coarse = coarse.repeat_interleave(2, 2).repeat_interleave(2, 3)
     fine = dense_refinenet(model, z, tokens, grain_map == 1, condition)
     chosen = grain_map.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None] == 1
     return torch.where(chosen, fine, coarse)
 
 
-def uneven_maps(seed: int) -> Tensor:
-    """All coarse, all fine, and random maps with ratios in between: (6, 4, 4)."""
+def uneven_maps(seed: int, h: int = 4, w: int = 4) -> Tensor:
+    """All coarse, all fine, and random maps with ratios in between: (6, h, w)."""
     g = torch.Generator().manual_seed(seed)
     ratios = torch.tensor([0.0, 1.0, 0.1, 0.5, 0.9, 0.03])
-    return (torch.rand(6, 4, 4, generator=g) < ratios[:, None, None]).to(torch.uint8)
+    return (torch.rand(6, h, w, generator=g) < ratios[:, None, None]).to(torch.uint8)
 
 
 @settings(max_examples=25, deadline=None)
@@ -92,6 +94,21 @@ def test_every_window_of_the_paper_equals_dense_on_its_own_grid(window: int | st
     g = torch.Generator().manual_seed(0)
     grain_map = (torch.rand(2, 16, 16, generator=g) < torch.tensor([0.5, 0.05])[:, None, None]).to(torch.uint8)
     z, t, y = torch.randn(2, 4, 32, 32, generator=g), torch.tensor([5, 900]), torch.tensor([0, 1])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(z, t, y, grain_map), dense_forward(model, z, t, y, grain_map), atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("grid", [Size(8, 12), Size(12, 8), Size(4, 20)])
+@pytest.mark.parametrize("window", [2, 4, "full"])
+@pytest.mark.parametrize("tokens", ["fine", "all"])
+def test_on_a_grid_that_is_no_square_packed_equals_dense_with_a_mask(
+    grid: Size, window: int | str, tokens: str
+) -> None:
+    model = content_transformer(window=window, tokens=tokens, latent_grid=grid)
+    grain_map = uneven_maps(1, *grid.divided(2))
+    z, t, y = torch.randn(6, 4, *grid), torch.arange(6) * 100, torch.arange(6) % 4
     with torch.no_grad():
         torch.testing.assert_close(
             model(z, t, y, grain_map), dense_forward(model, z, t, y, grain_map), atol=1e-5, rtol=1e-5
@@ -133,7 +150,7 @@ def test_all_coarse_never_touches_refinenet() -> None:
     out = model(z, t, y, torch.zeros(2, 4, 4, dtype=torch.uint8))
     out.sum().backward()
     assert bool(out.isfinite().all())
-    assert all(p.grad is None for p in model.refinenets.parameters())
+    assert all(p.grad is None or not p.grad.any() for p in model.refinenets.parameters())
 
 
 def test_tokens_computed_are_those_of_fine_regions_only() -> None:
@@ -162,3 +179,40 @@ def test_positions_are_learnable_or_fixed_as_asked() -> None:
     fixed = content_transformer(position="fixed")
     assert "refinenets.0.position" in dict(learnable.named_parameters())
     assert "refinenets.0.position" not in dict(fixed.named_parameters())
+
+
+def test_variable_length_attention_from_its_starts_is_the_grouped_one() -> None:
+    """Window by window, as a GPU's kernel goes: 16 windows hold 0 to 16 tokens each."""
+    g = torch.Generator().manual_seed(0)
+    chosen = torch.rand(4, 8, 8, generator=g) < torch.rand(4, 1, 1, generator=g)
+    tokens = pack_windows(chosen.numpy(), Size.of(4))
+    n = len(tokens.position)
+    q, k, v = (torch.randn(n, 2, 8, generator=g) for _ in range(3))
+    starts = tokens.starts.tolist()
+    assert tokens.starts.dtype == torch.int32
+    assert (starts[0], starts[-1]) == (0, n)
+    assert max(b - a for a, b in pairwise(starts)) <= tokens.most == 16
+    parts = []
+    for start, end in pairwise(starts):
+        here = tokens.position[start:end]
+        assert len({(int(p) // 64, int(p) % 64 // 32, int(p) % 8 // 4) for p in here}) == 1, "tokens of one window"
+        one = (x[start:end].transpose(0, 1) for x in (q, k, v))  # (heads, tokens, D)
+        parts.append(F.scaled_dot_product_attention(*one).transpose(0, 1))
+    torch.testing.assert_close(tokens.attend(q, k, v), torch.cat(parts), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_variable_length_attention_is_the_cpus_but_for_bfloat16() -> None:
+    """Values and gradients; 40 windows of uneven images."""
+    g = torch.Generator().manual_seed(0)
+    chosen = torch.rand(10, 16, 16, generator=g) < torch.rand(10, 1, 1, generator=g)
+    tokens = pack_windows(chosen.numpy(), Size.of(8))
+    given = [torch.randn(len(tokens.position), 4, 64, generator=g) for _ in range(3)]
+    results = []
+    for device, dtype in (("cpu", torch.float32), ("cuda", torch.bfloat16)):
+        q, k, v = (x.to(device, dtype).requires_grad_() for x in given)
+        out = tokens.map(lambda x, d=device: x.to(d)).attend(q, k, v)  # type: ignore[misc]
+        out.float().square().sum().backward()
+        results.append([out.detach().float().cpu(), *(x.grad.float().cpu() for x in (q, k, v))])
+    for ours, theirs in zip(*results, strict=True):
+        assert float((ours - theirs).norm() / ours.norm()) < 1e-2

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from d2it.cost.memory import STATE_BYTES, content_inputs, dit_inputs, kept_for_backward, training_memory
 from d2it.counting import parameters
-from d2it.memory import STATE_BYTES, content_inputs, dit_inputs, kept_for_backward, training_memory
+from d2it.size import Size
 from d2it.transformer.content import DynamicContentTransformer
 from d2it.transformer.dit import Blocks, DiT
 
@@ -19,7 +20,7 @@ PRECISIONS = pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16
 
 def small_dit(checkpointing: bool) -> nn.Module:
     blocks = Blocks(layers=4, width=32, heads=4, recompute=checkpointing)
-    return DiT(blocks, side=32, patch=2, channels_in=4, channels_out=8, classes=10)
+    return DiT(blocks, grid=Size.of(32), patch=2, channels_in=4, channels_out=8, classes=10)
 
 
 def small_content(checkpointing: bool) -> DynamicContentTransformer:
@@ -28,7 +29,7 @@ def small_content(checkpointing: bool) -> DynamicContentTransformer:
     )
 
 
-of_dit = partial(dit_inputs, 4, 32)
+of_dit = partial(dit_inputs, 4, Size.of(32))
 of_content = partial(content_inputs, small_content(False), [0.5, 0.5])
 
 

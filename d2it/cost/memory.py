@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from d2it.counting import RoutedModel, example_maps
+from d2it.size import Size
 from d2it.transformer.dit import AdaLNZeroBlock
 
 STATE_BYTES = 20  # per parameter, float32: weight, its average, gradient, Adam's two moments
@@ -50,21 +51,21 @@ def content_inputs(model: RoutedModel, shares: Sequence[float], images: int) -> 
 
     Routes depend on values, so that they are planned here and not where nothing has values.
     """
-    about = model.architecture
-    grain_map = example_maps(shares, about["latent_grid"] // model.copies[0], images)
-    zeros = dit_inputs(about["latent_channels"], about["latent_grid"], images)
+    grid = Size.of(model.architecture["latent_grid"])
+    grain_map = example_maps(shares, grid.divided(model.copies[0]), images)
+    zeros = dit_inputs(model.architecture["latent_channels"], grid, images)
     return zeros | {"grain_map": grain_map, "routes": model.route(grain_map)}
 
 
-def dit_inputs(channels: int, side: int, images: int) -> dict[str, Tensor]:
+def dit_inputs(channels: int, grid: Size, images: int) -> dict[str, Tensor]:
     """Arguments of a DiT's `forward`, all zero."""
     t = torch.zeros(images, dtype=torch.int64)
-    return {"z": torch.zeros(images, channels, side, side), "t": t, "labels": t}
+    return {"z": torch.zeros(images, channels, *grid), "t": t, "labels": t}
 
 
-def grain_inputs(side: int, images: int) -> dict[str, Tensor]:
+def grain_inputs(grid: Size, images: int) -> dict[str, Tensor]:
     """Arguments of a grain transformer's `forward`, all zero."""
-    zeros = dit_inputs(1, side, images)
+    zeros = dit_inputs(1, grid, images)
     return {"noisy_map": zeros["z"], "t": zeros["t"], "labels": zeros["labels"]}
 
 

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from d2it.cost import PAPER, Row, of_paper
+from d2it.cost.models import Row
+from d2it.cost.paper import PAPER, of_paper
 from d2it.counting import META, content_pass, multiply_adds, parameters
 from d2it.transformer.baseline import plain_dit
 from d2it.transformer.content import SIZES, DynamicContentTransformer
