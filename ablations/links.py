@@ -1,7 +1,7 @@
 """Where experiments are in MLflow: their parent runs, and the page that compares them. No address holds a password."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ class Runs:
     address: str
     experiment: str = ""
     ids: dict[str, str] = field(default_factory=dict)
+    numbers: dict[str, Mapping[str, float]] = field(default_factory=dict)  # by experiment, then as MLflow names them
     trouble: str = ""  # why there are none
 
     def address_of(self, name: str) -> str:
@@ -36,14 +37,16 @@ def find_runs(root: Path, names: Iterable[str]) -> Runs:
         return Runs(address, trouble="MLflow has no runs of this repository")
     try:
         store = Store.connect(root)
-        ids = {}
+        ids: dict[str, str] = {}
+        numbers: dict[str, Mapping[str, float]] = {}
         for name in names:
             run = store.newest(f"tags.`dvc.experiment` = '{name}' and tags.`d2it.identity` != ''")
             if run is not None:
                 ids[name] = run.info.run_id
+                numbers[name] = run.data.metrics
     except Exception as error:  # a report needs no MLflow
         return Runs(address, trouble=f"MLflow: {redacted(f'{type(error).__name__}: {error}', uri)}")
-    return Runs(address, store.experiment_id, ids)
+    return Runs(address, store.experiment_id, ids, numbers)
 
 
 def keep_comparison(root: Path, chosen: Plan, runs: Runs) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.tables import DEMO, Setting, Table, evaluated, labelled
+from ablations.verdict import Cell
 from d2it.nested import flatten
 from d2it.params.load import ParamsError, check_params, load_params
 from d2it.params.sections import DataParams, Params
@@ -27,11 +28,17 @@ from pipeline.manifest import MissingError, known_manifest
 
 @dataclass(frozen=True)
 class Experiment:
-    """One setting with one seed."""
+    """One setting with one seed of training and one of sampling."""
 
     name: str
     seed: int
     params: Params
+    sampling_seed: int = 0
+
+    @property
+    def cell(self) -> Cell:
+        """What it shares with the same seeds of another setting."""
+        return Cell(self.seed, self.sampling_seed)
 
     @property
     def identity(self) -> str:
@@ -56,12 +63,13 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """A table with a preset and so many seeds, 0 .. seeds - 1."""
+    """A table with a preset and so many seeds, 0 .. seeds - 1, each sampled with as many seeds as `sampling_seeds`."""
 
     table: Table
     preset: str  # empty: the table's own
     seeds: int
     rows: tuple[TableRow, ...]
+    sampling_seeds: int = 1
 
     @property
     def base(self) -> str:
@@ -79,16 +87,17 @@ class Plan:
     def asked_for(self) -> str:
         """What follows `python -m ablations run` to ask for it again."""
         preset = f" --preset {self.preset}" if self.preset else ""
-        return f"{self.table.name}{preset} --seeds {self.seeds}"
+        samplings = f" --sampling-seeds {self.sampling_seeds}" if self.sampling_seeds > 1 else ""
+        return f"{self.table.name}{preset} --seeds {self.seeds}{samplings}"
 
     @property
     def experiments(self) -> tuple[Experiment, ...]:
         """All of them, each once; all settings of a seed before the next seed, so a table is whole early."""
-        ordered = (e for seed in range(self.seeds) for row in self.rows for e in row.experiments[seed : seed + 1])
+        ordered = sorted((e for row in self.rows for e in row.experiments), key=lambda e: e.cell)
         return tuple({experiment.identity: experiment for experiment in ordered}.values())
 
 
-def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
+def plan(table: Table, root: Path, preset: str = "", seeds: int = 0, sampling_seeds: int = 1) -> Plan:
     """All experiments of a table.
 
     Without a preset each setting has its own, or the table's; without a number of seeds it is the table's, and at most
@@ -102,11 +111,12 @@ def plan(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Plan:
     rows = []
     for setting in table.settings_of(preset):
         base = load_preset(root, preset or setting.preset or table.preset)
-        rows.append(_row(table, setting, base, seeds=count, root=root))
-    return Plan(table, preset, count, tuple(rows))
+        cells = [Cell(seed, sampling) for seed in range(count) for sampling in range(sampling_seeds)]
+        rows.append(_row(table, setting, base, cells=cells, root=root))
+    return Plan(table, preset, count, tuple(rows), sampling_seeds)
 
 
-def _row(table: Table, setting: Setting, base: Params, *, seeds: int, root: Path) -> TableRow:
+def _row(table: Table, setting: Setting, base: Params, *, cells: Sequence[Cell], root: Path) -> TableRow:
     try:
         params = _changed(base, setting)
     except ParamsError as error:
@@ -115,10 +125,24 @@ def _row(table: Table, setting: Setting, base: Params, *, seeds: int, root: Path
     label = labelled(setting.label, flat(params))
     name = f"{table.name}-{slug(label)}".replace("_", "-")
     experiments, origin = [], origin_hash(root, params.data)
-    for seed in range(seeds):
-        seeded = params.model_copy(update={"seed": seed})
-        experiments.append(Experiment(f"{name}-seed{seed}-{params_hash(seeded)}-{origin}", seed, seeded))
+    for cell in cells:
+        if cell.sampling_seed and setting.varies == "sample.seed":
+            continue  # its seeds are those of sampling already
+        seeded = _seeded(params, setting, cell)
+        seeds = f"seed{cell.seed}" + (f"-sample{cell.sampling_seed}" if cell.sampling_seed else "")
+        named = f"{name}-{seeds}-{params_hash(seeded)}-{origin}"
+        experiments.append(Experiment(named, cell.seed, seeded, cell.sampling_seed))
     return TableRow(setting, label, tuple(experiments))
+
+
+def _seeded(params: Params, setting: Setting, cell: Cell) -> Params:
+    """The seed goes where the setting wants it, and sampling seeds are counted from the preset's."""
+    values = params.model_dump(mode="json")
+    values["sample"]["seed"] += cell.sampling_seed
+    section, _, name = setting.varies.rpartition(".")
+    of = values[section] if section else values
+    of[name] = cell.seed + (of[name] if setting.varies == "sample.seed" else 0)
+    return check_params(values, setting.label)
 
 
 def presets(root: Path) -> list[str]:

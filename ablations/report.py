@@ -2,124 +2,75 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ablations import experiments
 from ablations.chart import Line, line_chart
+from ablations.cost_blocks import cost_blocks
+from ablations.findings import Finding, TableFindings
 from ablations.links import Runs, find_runs, keep_comparison
 from ablations.page import Block, Page, Picture, pipe_table, plain
-from ablations.plan import Plan, TableRow, plan, presets, slug
-from ablations.results import Curve, Result, Results
-from ablations.summary import Summary, best, difference, order_in_words, shape_in_words, summarize
-from ablations.tables import DEMO, Metric, Table
+from ablations.plan import Plan, slug
+from ablations.results import Curve
+from ablations.standing import Standing
+from ablations.summary import Summary, best, difference, shape_in_words
+from ablations.tables import DEMO, Table
+from ablations.verdict_blocks import seeds_block, verdict_blocks
 from d2it import pictures
 
 SHOWN, SHOWN_PIXELS = 6, 128  # samples per setting, and how wide each is at most
-SEEDS_LOOKED_FOR = 16  # a report that is not given the number of seeds knows no more
 CURVES = (("train_content", "loss", "loss of the content transformer"), ("train_dvae", "l1", "L1 of the DVAE"))
 
 
-@dataclass(frozen=True)
-class Standing:
-    """A row with where its experiments stand."""
-
-    row: TableRow
-    results: tuple[Result, ...]
-
-    def summary(self, key: str, unit: float = 1.0) -> Summary | None:
-        """A metric over the seeds that have it."""
-        numbers = [result.outputs.numbers for result in self.results if result.outputs]
-        return summarize([one[key] / unit for one in numbers if key in one])
-
-    def states(self) -> str:
-        """What stands instead of a number: '1 running, 2 missing'."""
-        if self.row.refused:
-            return "left out"
-        waiting = [result.state for result in self.results if result.state != "done"]
-        words = [f"{waiting.count(state)} {state}" for state in dict.fromkeys(waiting)]
-        return ", ".join(words) if words else "no number"
-
-    def first(self) -> Result | None:
-        """The done experiment of the lowest seed."""
-        return next((result for result in self.results if result.outputs is not None), None)
-
-
-def report(table: Table, root: Path, preset: str = "", seeds: int = 0) -> Page:
-    """The page of a table, whatever of it is there.
-
-    By default of the preset with which most experiments were asked for, and of as many seeds.
-
-    Raises:
-        StageError: no such preset, or DVC does not answer.
-    """
-    results = Results(root, experiments.done(root), experiments.queue(root).tasks)
-    chosen = chosen_plan(table, root, results, preset=preset, seeds=seeds)
-    standings = [Standing(row, tuple(map(results.of, row.experiments))) for row in chosen.rows]
-    names = [result.name for standing in standings for result in standing.results if result.state == "done"]
-    runs = find_runs(root, dict.fromkeys(names))
+def report(table: TableFindings, root: Path) -> Page:
+    """The page of a table, whatever of it is there."""
+    chosen, standings = table.plan, table.standings
+    runs = find_runs(root, table.names)
     blocks: list[Block] = [_opening(chosen, standings)]
     blocks += [plain(f"Left out: {row.label}, as {row.refused}") for row in chosen.rows if row.refused]
-    for metric in table.metrics:
-        blocks += _metric(chosen, standings, metric)
+    for finding in table.metrics:
+        blocks += _metric(table, finding)
+    blocks += cost_blocks(table, runs)
     blocks += _curves(standings)
     blocks += _samples(standings)
     blocks += _reproduce(root, chosen, standings, runs)
-    return Page(table.name, f"{table.title}: ours beside the paper's", tuple(blocks))
-
-
-def chosen_plan(table: Table, root: Path, results: Results, *, preset: str, seeds: int) -> Plan:
-    """The plan that a report is about, where preset and seeds are not given: what was asked for."""
-
-    def known_seeds(candidate: Plan) -> list[int]:
-        return [one.seed for one in candidate.experiments if results.knows(one)]
-
-    names = [preset] if preset else ["", *presets(root)]
-    candidates = [plan(table, root, name, seeds or SEEDS_LOOKED_FOR) for name in names]
-    most = max(candidates, key=lambda candidate: len(known_seeds(candidate)))
-    return plan(table, root, most.preset, seeds or 1 + max(known_seeds(most), default=-1))
+    return Page(chosen.table.name, f"{chosen.table.title}: ours beside the paper's", tuple(blocks))
 
 
 def _opening(chosen: Plan, standings: Sequence[Standing]) -> str:
     results = [result for standing in standings for result in standing.results]
     done = sum(result.state == "done" for result in results)
+    samplings = f"each sampled {chosen.sampling_seeds} times, " if chosen.sampling_seeds > 1 else ""
     sentences = [
         f"The paper: {plain(chosen.table.source)}.",
         f"Ours: preset `{chosen.base}`, {chosen.seeds} {'seed' if chosen.seeds == 1 else 'seeds'} per setting, "
-        f"{'all' if done == len(results) else f'{done} of {len(results)}'} experiments done.",
+        f"{samplings}{'all' if done == len(results) else f'{done} of {len(results)}'} experiments done.",
     ]
     if any(result.other_code for result in results):
         sentences.append("Some were made by code that has changed since (†).")
-    sentences.append("± is the standard deviation over n seeds, n - 1 in its denominator.")
+    sentences.append("± is the standard deviation over n training seeds, n - 1 in its denominator.")
     if any(experiment.params.fid.extractor != "inception" for experiment in chosen.experiments):
         smaller = "The demo is far smaller, and its distances are" if chosen.preset == DEMO else "Distances are"
         sentences.append(f"{smaller} of another extractor's features, no FID: compare the order of settings.")
     return " ".join([*sentences, *chosen.table.notes])
 
 
-def _key(metric: Metric, standings: Sequence[Standing]) -> str:
-    """The metric's key, or that of its stand-in, whichever the experiments have."""
-    return max((metric.key, metric.stand_in), key=lambda key: sum(one.summary(key) is not None for one in standings))
-
-
-def _metric(chosen: Plan, standings: Sequence[Standing], metric: Metric) -> list[Block]:
-    key, place, lower = _key(metric, standings), chosen.table.metrics.index(metric), metric.lower_is_better
-    ours = [one.summary(key, metric.unit) for one in standings]
-    paper = [dict(enumerate(one.row.setting.paper)).get(place) for one in standings]
-    stand_in = "" if key == metric.key else key.partition(".")[2].replace("_", " ")  # nobody may take it for FID
-    name = f"{metric.name}, here {stand_in}" if stand_in else metric.name
+def _metric(table: TableFindings, finding: Finding) -> list[Block]:
+    metric, lower, summaries = finding.metric, finding.metric.lower_is_better, finding.summaries
     better = {None: "", True: ", lower is better", False: ", higher is better"}[lower]
-    blocks: list[Block] = [f"## {plain(name + better)}", _numbers(standings, ours, paper, lower)]
-    if lower is not None and any(value is not None for value in paper):
-        blocks.append(plain(order_in_words([one.row.label for one in standings], ours, paper)))
+    blocks: list[Block] = [
+        f"## {plain(finding.name + better)}",
+        _numbers(table.standings, summaries, finding.paper, lower),
+        *verdict_blocks(finding, table.rule),
+    ]
+    blocks += seeds_block(finding, table.standings)
     if metric.shape:
-        x = [one.row.setting.x for one in standings]
-        blocks.append(plain(shape_in_words(metric.shape, x, ours, bool(lower))))
-    return blocks + _figure(chosen.table, standings, ours, stand_in or metric.name)
+        x = [one.row.setting.x for one in table.standings]
+        blocks.append(plain(shape_in_words(metric.shape, x, summaries, bool(lower))))
+    return blocks + _figure(table.plan.table, table.standings, summaries, finding.stand_in or metric.name)
 
 
 def _numbers(standings: Sequence[Standing], ours: Sequence[Summary | None], paper: Sequence[float | None],

@@ -7,7 +7,7 @@ import math
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import IO
 
@@ -94,7 +94,13 @@ class Results:
         older = self._by_params.get(params_of(experiment.name))
         by_older_code: tuple[str, State] = (older, "done") if older else (experiment.name, "missing")
         name, state = self._known.get(experiment.identity, by_older_code)
-        return Result(experiment, name, state, Outputs(self._root, self._done[name]) if state == "done" else None)
+        return Result(experiment, name, state, _outputs(self._root, self._done[name]) if state == "done" else None)
+
+
+@cache
+def _outputs(root: Path, commit: str) -> Outputs:
+    """Of a commit, which never change: a table that is looked at again reads them once."""
+    return Outputs(root, commit)
 
 
 def _first(file: IO[bytes], count: int) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ablations import experiments
 from ablations.experiments import State, Task
 from ablations.plan import Experiment, Plan
+from d2it.cost.rate import Rate, assumed
 from d2it.params.load import load_params
 from d2it.params.sections import Params
 
@@ -50,32 +51,45 @@ class TableProgress:
 
 def run_tables(
     plans: Sequence[Plan], root: Path, *, jobs: int, only: Sequence[str] = (), dry_run: bool = False,
-    rate: Sequence[float] = (),
+    rate: Rate | None = None,
 ) -> int:  # fmt: skip
-    """Run what is missing of some tables, the failed included, `jobs` at a time; returns 0 if nothing has failed.
+    """Run what is missing of some tables; see `run_experiments`.
+
+    `only`: labels of settings or names of experiments, all if empty.
+    """
+    print_left_out(plans)
+    return run_experiments(_wanted(plans, only), root, jobs=jobs, dry_run=dry_run, rate=rate)
+
+
+def print_left_out(plans: Iterable[Plan]) -> None:
+    """One line for each setting that its preset cannot have."""
+    for plan in plans:
+        for row in plan.rows:
+            if row.refused:
+                print(f"{plan.table.name}: {row.label}: left out with preset {plan.base}: {row.refused}")
+
+
+def run_experiments(
+    wanted: Sequence[Experiment], root: Path, *, jobs: int, dry_run: bool = False, rate: Rate | None = None
+) -> int:
+    """Run what is missing, the failed included, `jobs` at a time; returns 0 if nothing has failed.
 
     First it says what that costs. What fails is tried once more after the others: stages that had ended well are not
     run again.
 
     Args:
-        plans: of the tables.
+        wanted: experiments, each once.
         root: of the repository.
         jobs: experiments at a time.
-        only: labels of settings or names of experiments, all if empty.
         dry_run: print dvc's commands, and do nothing.
-        rate: TFLOP/s that a GPU reaches, in bfloat16 and, if another, in float32; the assumed one if empty.
+        rate: that a GPU reaches; the assumed one if not given.
 
     Raises:
         StageError: dvc does not do what it is asked.
         ParamsError: params.yaml, in which dvc makes the changes, is wrong.
     """
     workspace = load_params(root / "params.yaml")
-    for plan in plans:
-        for row in plan.rows:
-            if row.refused:
-                print(f"{plan.table.name}: {row.label}: left out with preset {plan.base}: {row.refused}")
-    wanted = _wanted(plans, only)
-    progress, queue = TableProgress(wanted), experiments.queue(root)
+    progress, queue = TableProgress(tuple(wanted)), experiments.queue(root)
     progress.look(root, queue.tasks)
     todo = [one for one in wanted if progress.states[one.identity][1] in ("missing", "failed")]
     exist = len(wanted) - len(todo)
@@ -98,11 +112,10 @@ def run_tables(
     return 1 if not_done else 0
 
 
-def _print_cost(todo: Sequence[Experiment], others: Sequence[Experiment], root: Path, rate: Sequence[float]) -> None:
-    from ablations.cost import cost_line  # imports torch
-    from d2it.cost.rate import assumed, given
+def _print_cost(todo: Sequence[Experiment], others: Sequence[Experiment], root: Path, rate: Rate | None) -> None:
+    from ablations.cost import cost  # imports torch
 
-    print(cost_line(todo, others, root, given(rate) if rate else assumed()), flush=True)
+    print(cost(todo, others, root).line(rate or assumed()), flush=True)
 
 
 def _wanted(plans: Sequence[Plan], only: Sequence[str]) -> tuple[Experiment, ...]:

@@ -1,7 +1,6 @@
-"""Means, spreads, and whether our order is the paper's, in words."""
+"""Means and spreads in numbers, and whether a curve is the paper's, in words."""
 
 import itertools
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ class Summary:
     """One setting over its seeds."""
 
     mean: float
-    spread: float | None  # standard deviation over seeds; None for one seed
+    spread: float | None  # standard deviation over training seeds; None for one seed
     n: int
 
     def text(self) -> str:
@@ -54,26 +53,6 @@ def difference(value: float | None, best_value: float | None) -> str:
     if value == best_value:
         return "best"
     return f"{'+' if value > best_value else '−'}{number(abs(value - best_value), best_value)}"
-
-
-def order_in_words(labels: Sequence[str], ours: Sequence[Summary | None], paper: Sequence[float | None]) -> str:
-    """In how many pairs of settings that have both numbers the better one here is the better one in the paper."""
-    both = [(label, a, b) for label, a, b in zip(labels, ours, paper, strict=True) if a is not None and b is not None]
-    pairs = [(one, other) for one, other in itertools.combinations(both, 2) if one[2] != other[2]]
-    if not pairs:
-        return "Order: too few settings have both numbers."
-    swapped = [f"{label} and {other}" for (label, a, b), (other, c, d) in pairs if (a.mean - c.mean) * (b - d) <= 0]
-    close = sum(math.hypot(a.spread or 0, c.spread or 0) > abs(a.mean - c.mean) for (_, a, _), (_, c, _) in pairs)
-    agreeing = len(pairs) - len(swapped)
-    if swapped:
-        others = ", ".join(swapped)
-        words = f"{agreeing} of {len(pairs)} pairs of settings as in the paper; the other way round: {others}"
-    else:
-        words = f"as in the paper, in {'the only pair' if agreeing == 1 else f'all {agreeing} pairs'} of settings"
-    words = f"Order: {words} (Kendall's τ = {(agreeing - len(swapped)) / len(pairs):.2f})."
-    if any(a.n < 2 for _, a, _ in both):
-        return f"{words} Some settings have one seed, so the part of chance is unknown."
-    return f"{words} Closer than their spreads together: {close} of {len(pairs)}."
 
 
 def shape_in_words(shape: Shape, x: Sequence[float | None], ours: Sequence[Summary | None], lower: bool) -> str:

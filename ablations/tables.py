@@ -19,6 +19,7 @@ from d2it.yaml import read_yaml_file
 DEMO = "demo"  # the preset for which a table may have settings of its own: two cores, two seeds, 45 minutes per table
 PATH = Path(__file__).with_name("tables.yaml")
 Shape = Literal["falls", "best in between"]
+Varied = Literal["seed", "seeds.weights", "seeds.order", "seeds.noise", "sample.seed"]
 
 
 class TablesError(UserError):
@@ -45,6 +46,7 @@ class Setting(Section):
     preset: str = ""  # instead of the table's
     x: float | None = None  # its place in a figure
     series: str = ""  # its line in a figure
+    varies: Varied = "seed"  # what changes with its seeds: all of a training, or one stream alone
 
 
 class Table(Section):

@@ -1,11 +1,12 @@
 """Charts are well-formed SVG that shows every point inside its frame."""
 
+import math
 from xml.etree import ElementTree
 
 import pytest
 from matplotlib import rc_params_from_file
 
-from ablations.chart import STYLE, Line, line_chart
+from ablations.chart import STYLE, Estimate, Line, interval_chart, line_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 COLOURS = [*dict.fromkeys(rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"].by_key()["color"])]
@@ -64,3 +65,13 @@ def test_the_same_lines_give_the_same_bytes() -> None:
 def test_no_points_is_an_error() -> None:
     with pytest.raises(ValueError, match="FID: no points"):
         line_chart([Line("a", [])], "r", "FID")
+
+
+def test_every_estimate_is_drawn_with_its_name_also_without_an_interval() -> None:
+    svg = interval_chart([Estimate("a", 1.0, 0.2, [0.9, 1.1]), Estimate("b", 3.0, math.inf, [3.0])], "KID")
+    groups = ElementTree.fromstring(svg).findall(f".//{SVG}g[@id]")
+    assert {"estimate-0", "estimate-1"} <= {group.get("id") for group in groups}
+    assert {"a", "b", "KID"} <= set(texts(svg))
+    assert svg == interval_chart([Estimate("a", 1.0, 0.2, [0.9, 1.1]), Estimate("b", 3.0, math.inf, [3.0])], "KID")
+    with pytest.raises(ValueError, match="KID: no estimates"):
+        interval_chart([], "KID")

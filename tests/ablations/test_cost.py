@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ablations.cost import cost_line
+from ablations.cost import cost
 from ablations.plan import Experiment
 from d2it.cost.data_size import data_size
 from d2it.cost.rate import given
@@ -23,7 +23,7 @@ def experiment(window: int) -> Experiment:
 
 
 def counted(todo: list[Experiment], others: list[Experiment]) -> float:
-    line = re.match(r"to compute: (\S+) EFLOP, shared stages once: \S+ hours", cost_line(todo, others, ROOT, RATE))
+    line = re.match(r"to compute: (\S+) EFLOP, shared stages once: \S+ hours", cost(todo, others, ROOT).line(RATE))
     assert line is not None
     return float(line[1]) * 1e18
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ablations import experiments
 from ablations.experiments import Queue, State, Task
+from ablations.findings import find
 from ablations.page import markdown
 from ablations.plan import Experiment, plan
 from ablations.report import report
@@ -138,7 +139,7 @@ def test_stages_that_experiments_share_ran_once(ran: Ran) -> None:
 @pytest.mark.slow
 @pytest.mark.exhaustive
 def test_the_report_has_numbers_links_and_samples_of_what_is_there(ran: Ran) -> None:
-    page = report(WINDOW, ran.folder, "smallest", 1)
+    page = report(find(WINDOW, ran.folder, "smallest", 1), ran.folder)
     text = markdown(page)
     assert "2 of 3 experiments done" in text
     assert text.count("(n\u00a0=\u00a01)") == 2
@@ -146,7 +147,7 @@ def test_the_report_has_numbers_links_and_samples_of_what_is_there(ran: Ran) -> 
     assert "viewStateShareKey=window-smallest&compareRunsMode=CHART" in text
     assert "samples-2.png" in text
     assert re.search(r"^\| 4 +\| 1 missing +\|", text, re.MULTILINE)
-    assert "1 failed" in markdown(report(WINDOW, ran.folder, "elsewhere", 1))
+    assert "1 failed" in markdown(report(find(WINDOW, ran.folder, "elsewhere", 1), ran.folder))
 
 
 @pytest.mark.slow

@@ -2,9 +2,7 @@
 
 import pytest
 
-from ablations.summary import Summary, best, difference, order_in_words, shape_in_words, summarize
-
-A, B, C = Summary(1.0, 0.1, 2), Summary(2.0, 0.1, 2), Summary(2.05, 0.1, 2)
+from ablations.summary import Summary, best, difference, shape_in_words, summarize
 
 
 def test_spread_is_the_sample_standard_deviation_and_one_seed_has_none() -> None:
@@ -26,24 +24,6 @@ def test_the_best_is_the_lowest_or_highest_of_what_is_there() -> None:
 )
 def test_a_difference_to_the_best_has_its_sign_and_decimals(value: float | None, best_value: float, text: str) -> None:
     assert difference(value, best_value) == text
-
-
-def test_an_order_as_in_the_paper_is_named_and_pairs_within_the_spread_are_counted() -> None:
-    words = order_in_words("abc", [A, B, C], [10.0, 11.0, 12.0])
-    assert "in all 3 pairs" in words
-    assert "τ = 1.00" in words
-    assert "spreads together: 1 of 3." in words
-
-
-def test_pairs_the_other_way_round_are_named() -> None:
-    words = order_in_words("abc", [A, B, C], [11.0, 10.0, 12.0])
-    assert "2 of 3" in words
-    assert "other way round: a and b" in words
-
-
-def test_missing_numbers_make_no_order() -> None:
-    assert "too few" in order_in_words("ab", [A, None], [1.0, 2.0])
-    assert "one seed" in order_in_words("ab", [A, Summary(3.0, None, 1)], [1.0, 2.0])
 
 
 @pytest.mark.parametrize(("means", "where"), [([3, 1, 2], "in between"), ([1, 2, 3], "an end")])

@@ -6,6 +6,7 @@ import pytest
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from ablations.findings import find
 from ablations.page import write
 from ablations.report import report
 from tests.browser.conftest import SHOWN, Windows
@@ -19,7 +20,7 @@ def test_a_report_is_readable_on_a_phone_and_all_its_pictures_open_without_a_net
     browser: WebDriver, windows: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    written = write(report(windows.plan.table, windows.folder, "demo", 1), tmp_path)
+    written = write(report(find(windows.plan.table, windows.folder, "demo", 1), windows.folder), tmp_path)
     (page,) = (path for path in written if path.suffix == ".html")
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)  # type: ignore[attr-defined]
     browser.execute_cdp_cmd("Network.enable", {})  # type: ignore[attr-defined]
