@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from ruamel.yaml import YAML
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
@@ -20,7 +21,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 import d2it
-from tests.smallest import Repository
+from tests.smallest import Repository, changed, run_stages
+from tests.test_sizes import write_photos
 from tools.deps import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -218,5 +220,38 @@ def test_ctrl_c_ends_it_in_silence_while_a_window_is_open(
         code, printed = server.interrupt()
         assert (code, printed) == (0, "")
         assert not any(path.name.startswith("d2it") for path in server.temporary.iterdir())
+    finally:
+        server.process.kill()
+
+
+def test_images_that_are_no_squares_are_painted_where_the_pointer_is(
+    browser: WebDriver, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("wide")
+    params = changed({"data.image_size": [64, 96], "refinenet.window": 4, "data.source": str(folder / "photos")})
+    write_photos(folder / "photos", params.data.image_size)
+    run_stages(params, folder)
+    YAML().dump(params.model_dump(mode="json"), folder / "params.yaml")
+    server = Served(folder / "outputs", folder / "temporary")
+    try:
+        page = Page(browser, server.uri)
+        page.draw()
+        drawn, first = page.map, page.picture("image")
+        assert first.shape == (64, 96, 3)
+        panel = page.find("#map .regions").size
+        assert panel["width"] / panel["height"] == pytest.approx(1.5, rel=0.05)
+        rows, columns = params.region_grid
+        corner = columns - 1  # above, right
+        other = 1 - int(drawn[corner])
+        browser.execute_script(f"document.querySelector('#map input[value=\"{other}\"]').click()")  # type: ignore
+        ActionChains(browser).click(page.region(corner)).perform()
+        assert page.map == f"{drawn[:corner]}{other}{drawn[columns:]}"
+        page.until(lambda: page.detail == "as painted", "the choice of what is painted")
+        page.draw()
+        difference = abs(page.picture("image") - first).mean(-1)
+        inside = np.zeros(difference.shape, bool)
+        inside[: 64 // rows, -(96 // columns) :] = True
+        assert difference[inside].mean() > 1.5 * difference[~inside].mean()
+        assert server.interrupt() == (0, "")
     finally:
         server.process.kill()
