@@ -53,7 +53,9 @@ def _run(chosen: argparse.Namespace, tables: Sequence[Table], root: Path) -> int
         return _run_until(chosen, tables, root, rate)
     if chosen.budget or chosen.max_seeds:
         raise UserError("--budget, --max-seeds: of --until decided alone")
-    plans = [plan(table, root, chosen.preset, chosen.seeds, chosen.sampling_seeds or 1) for table in tables]
+    plans = [
+        plan(table, root, chosen.preset, chosen.seeds, sampling_seeds=chosen.sampling_seeds or 1) for table in tables
+    ]
     code = run_tables(plans, root, jobs=chosen.jobs, only=chosen.only, dry_run=chosen.dry_run, rate=rate)
     if not chosen.dry_run:
         _print_links(plans, root)
@@ -98,7 +100,9 @@ def _report(chosen: argparse.Namespace, tables: Iterable[Table], root: Path) -> 
     from ablations.page import write
     from ablations.report import report
 
-    all_found = [find(table, root, chosen.preset, chosen.seeds, chosen.sampling_seeds) for table in tables]
+    all_found = [
+        find(table, root, chosen.preset, chosen.seeds, sampling_seeds=chosen.sampling_seeds) for table in tables
+    ]
     if chosen.json:
         print(json.dumps([as_json(found) for found in all_found], indent=1, ensure_ascii=False))
         return 0

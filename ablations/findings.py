@@ -75,7 +75,7 @@ class TableFindings:
         return [*dict.fromkeys(done)]
 
 
-def find(table: Table, root: Path, preset: str = "", seeds: int = 0, sampling_seeds: int = 0) -> TableFindings:
+def find(table: Table, root: Path, preset: str = "", seeds: int = 0, *, sampling_seeds: int = 0) -> TableFindings:
     """Whatever of a table is there; by default with the preset with which most of it was asked for, and all its seeds.
 
     Raises:

@@ -13,14 +13,14 @@ MOST = 80  # runs in a view, which MLflow keeps in 5000 characters
 LOCAL = "http://127.0.0.1:5000"  # where `python -m tracking ui` serves the store of this repository
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Runs:
     """Parent runs by the name of their experiment."""
 
     address: str
     experiment: str = ""
     ids: dict[str, str] = field(default_factory=dict)
-    numbers: dict[str, Mapping[str, float]] = field(default_factory=dict)  # by experiment, then as MLflow names them
+    numbers: dict[str, Mapping[str, float]] = field(default_factory=dict, kw_only=True)  # as MLflow names them
     trouble: str = ""  # why there are none
 
     def address_of(self, name: str) -> str:
@@ -34,7 +34,7 @@ def find_runs(root: Path, names: Iterable[str]) -> Runs:
     uri = tracking_uri(root)
     address = split_credentials(uri)[0].rstrip("/") if uri.startswith("http") else LOCAL
     if not os.environ.get("MLFLOW_TRACKING_URI") and not (root / ".d2it" / "mlflow.db").exists():
-        return Runs(address, trouble="MLflow has no runs of this repository")
+        return Runs(address=address, trouble="MLflow has no runs of this repository")
     try:
         store = Store.connect(root)
         ids: dict[str, str] = {}
@@ -45,8 +45,8 @@ def find_runs(root: Path, names: Iterable[str]) -> Runs:
                 ids[name] = run.info.run_id
                 numbers[name] = run.data.metrics
     except Exception as error:  # a report needs no MLflow
-        return Runs(address, trouble=f"MLflow: {redacted(f'{type(error).__name__}: {error}', uri)}")
-    return Runs(address, store.experiment_id, ids, numbers)
+        return Runs(address=address, trouble=f"MLflow: {redacted(f'{type(error).__name__}: {error}', uri)}")
+    return Runs(address=address, experiment=store.experiment_id, ids=ids, numbers=numbers)
 
 
 def keep_comparison(root: Path, chosen: Plan, runs: Runs) -> str:

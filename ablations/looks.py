@@ -13,7 +13,7 @@ class LooksError(UserError):
     """A table was begun with other looks, or its record cannot be read."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Looks:
     """What `--until decided` was begun with, and what it has taken so far."""
 

@@ -61,7 +61,7 @@ class TableRow:
     refused: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """A table with a preset and so many seeds, 0 .. seeds - 1, each sampled with as many seeds as `sampling_seeds`."""
 
@@ -97,7 +97,7 @@ class Plan:
         return tuple({experiment.identity: experiment for experiment in ordered}.values())
 
 
-def plan(table: Table, root: Path, preset: str = "", seeds: int = 0, sampling_seeds: int = 1) -> Plan:
+def plan(table: Table, root: Path, preset: str = "", seeds: int = 0, *, sampling_seeds: int = 1) -> Plan:
     """All experiments of a table.
 
     Without a preset each setting has its own, or the table's; without a number of seeds it is the table's, and at most
@@ -113,7 +113,7 @@ def plan(table: Table, root: Path, preset: str = "", seeds: int = 0, sampling_se
         base = load_preset(root, preset or setting.preset or table.preset)
         cells = [Cell(seed, sampling) for seed in range(count) for sampling in range(sampling_seeds)]
         rows.append(_row(table, setting, base, cells=cells, root=root))
-    return Plan(table, preset, count, tuple(rows), sampling_seeds)
+    return Plan(table=table, preset=preset, seeds=count, rows=tuple(rows), sampling_seeds=sampling_seeds)
 
 
 def _row(table: Table, setting: Setting, base: Params, *, cells: Sequence[Cell], root: Path) -> TableRow:

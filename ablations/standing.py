@@ -65,6 +65,6 @@ def chosen_plan(
     most = max(candidates, key=lambda candidate: len(known(candidate)))
     seeds = seeds or 1 + max((cell.seed for cell in known(most)), default=-1)
     if not sampling_seeds:
-        sampled = plan(table, root, most.preset, 1, SAMPLINGS_LOOKED_FOR)
+        sampled = plan(table, root, most.preset, 1, sampling_seeds=SAMPLINGS_LOOKED_FOR)
         sampling_seeds = 1 + max((cell.sampling_seed for cell in known(sampled)), default=0)
-    return plan(table, root, most.preset, seeds, sampling_seeds)
+    return plan(table, root, most.preset, seeds, sampling_seeds=sampling_seeds)

@@ -46,11 +46,12 @@ class SequentialTable:
 
     def __init__(self, table: Table, root: Path, preset: str, asked: Until) -> None:
         """Raises LooksError, if the table was begun with other looks."""
-        self.plan = plan(table, root, preset, asked.most, asked.sampling_seeds)
+        self.plan = plan(table, root, preset, asked.most, sampling_seeds=asked.sampling_seeds)
         self.root, self.asked = root, asked
         self.rule = Rule(looks=asked.most - asked.first + 1)
         self.path = record_of(root, self.plan)
-        self.looks = begin(self.path, Looks(asked.first, asked.most, asked.sampling_seeds))
+        wanted = Looks(first=asked.first, most=asked.most, sampling_seeds=asked.sampling_seeds)
+        self.looks = begin(self.path, wanted)
 
     def run(self, dry_run: bool = False) -> int:
         """0: decided, or as far as the budget and the seeds go; 1: an experiment has failed; 130: interrupted.
@@ -120,8 +121,8 @@ class SequentialTable:
 
     def _finding(self) -> Finding:
         """Of the table's first metric."""
-        asked = self.asked
-        return find(self.plan.table, self.root, self.plan.preset, asked.most, asked.sampling_seeds).metrics[0]
+        most, samplings = self.asked.most, self.asked.sampling_seeds
+        return find(self.plan.table, self.root, self.plan.preset, most, sampling_seeds=samplings).metrics[0]
 
     def _rate(self) -> Rate:
         if self.looks.operations and self.looks.seconds:

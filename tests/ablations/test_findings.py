@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
     """The demo's windows with three training seeds and two samplings each."""
     made = HandMade(tmp_path_factory.mktemp("decided"))
     g = np.random.default_rng(0)
-    for row in plan(WINDOW, made.folder, "demo", SEEDS, SAMPLINGS).rows:
+    for row in plan(WINDOW, made.folder, "demo", SEEDS, sampling_seeds=SAMPLINGS).rows:
         for one in row.experiments:
             number = MEANS[row.label] + 0.02 * one.seed + g.normal(0, 0.001)
             made.add(one, {"fid.fd_efficientnet_lite0": number, "train_content.multiply_adds": 2e6})

@@ -58,7 +58,12 @@ def test_runs_of_older_code_are_compared_and_an_mlflow_that_keeps_no_view_costs_
     runs = find_runs(store.root, older)
     assert "viewStateShareKey=window-demo" in keep_comparison(store.root, chosen, runs)
     others = [f"other-{n}-0000000{n}-0000" for n in range(2)]
-    assert keep_comparison(store.root, chosen, Runs(runs.address, runs.experiment, dict.fromkeys(others, "x"))) == ""
+    assert (
+        keep_comparison(
+            store.root, chosen, Runs(address=runs.address, experiment=runs.experiment, ids=dict.fromkeys(others, "x"))
+        )
+        == ""
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9")
     assert keep_comparison(store.root, chosen, runs) == ""
 
@@ -74,6 +79,6 @@ def test_a_server_that_is_away_costs_links_only_and_shows_no_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9")
     runs = find_runs(tmp_path, ["a"])
-    assert runs == Runs("http://127.0.0.1:9", trouble=runs.trouble)
+    assert runs == Runs(address="http://127.0.0.1:9", trouble=runs.trouble)
     assert "MLflow" in runs.trouble
     assert "hunter2" not in runs.trouble

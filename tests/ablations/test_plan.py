@@ -42,3 +42,19 @@ def test_each_param_changes_the_name() -> None:
 )
 def test_labels_become_parts_of_names(label: str, name: str) -> None:
     assert slug(label) == name
+
+
+def test_seeds_of_one_stream_leave_the_others_as_they_are() -> None:
+    made = plan(read_tables()["seeds"], ROOT, "demo", 3, sampling_seeds=2)
+    params = {row.label: [one.params for one in row.experiments] for row in made.rows}
+    assert [one.seed for one in params["all of a training"]] == [0, 0, 1, 1, 2, 2]
+    assert [one.sample.seed for one in params["all of a training"]] == [0, 1] * 3
+    assert [one.seeds.order for one in params["order of images"]] == [0, 0, 1, 1, 2, 2]
+    assert {(one.seed, one.seeds.weights, one.seeds.noise) for one in params["order of images"]} == {(0, 0, 0)}
+    assert [one.sample.seed for one in params["noise of sampling"]] == [0, 1, 2]
+    assert len({one.identity for one in made.experiments}) == 19  # seed 0 is the same in all rows
+
+
+def test_a_first_sampling_bears_no_number_and_others_do() -> None:
+    row = plan(read_tables()["window"], ROOT, "demo", 1, sampling_seeds=2).rows[2]
+    assert [one.name.rsplit("-", 2)[0] for one in row.experiments] == ["window-8-seed0", "window-8-seed0-sample1"]
