@@ -239,9 +239,9 @@ def test_samples_that_are_none_are_refused_before_any_work(outputs: Path, monkey
     np.savez(path, images=crops(SAMPLES, 1)[0])
     assert refusal(outputs, monkeypatch).startswith(f"{path}: no arr_0 in it, but images.npy")
     np.savez(path, np.array([{}], dtype=object))
-    assert refusal(outputs, monkeypatch) == f"{path}: arr_0: pickled objects: must be uint8 (N, H, H, 3)"
+    assert refusal(outputs, monkeypatch) == f"{path}: arr_0: pickled objects: must be uint8 (N, H, W, 3)"
     np.savez(path, np.zeros((3, 8, 8, 3), np.float32))
-    assert refusal(outputs, monkeypatch) == f"{path}: arr_0: float32 (3, 8, 8, 3): must be uint8 (N, H, H, 3)"
+    assert refusal(outputs, monkeypatch) == f"{path}: arr_0: float32 (3, 8, 8, 3): must be uint8 (N, H, W, 3)"
     path.unlink()
     assert refusal(outputs, monkeypatch) == f"{path}: no such file"
 
