@@ -1,6 +1,5 @@
 """A metric's verdicts on a page: estimates as a picture, each pair with its error, and what the seeds' spread is of."""
 
-import math
 from collections.abc import Sequence
 
 from ablations.chart import Estimate, interval_chart
@@ -36,19 +35,8 @@ def verdict_blocks(finding: Finding, rule: Rule) -> list[Block]:
 
 def seeds_block(finding: Finding, standings: Sequence[Standing]) -> list[Block]:
     """Which seeds make the spread: of each setting where they vary different streams, else of all together."""
-    kinds = [one.row.setting.varies for one in standings]
-    if len(set(kinds)) > 1:
-        rows = []
-        for kind, label, values in zip(kinds, finding.labels, finding.values, strict=True):
-            deviation = spread([values]).training if kind != "sample.seed" else _deviation([*by_seed(values).values()])
-            if deviation is not None:
-                rows.append((plain(label), f"`{kind}`", number(deviation), deviation**2))
-        whole = max(
-            (variance for (*_, variance), kind in zip(rows, kinds, strict=False) if kind == "seed"), default=0.0
-        )
-        cells = [(label, kind, text, f"{v / whole:.0%}" if whole else "") for label, kind, text, v in rows]
-        heads = ("what varies alone", "key", "standard deviation", "share of the variance of all")
-        return [f"### Which seeds matter: {plain(finding.name)}", pipe_table(heads, cells)] if rows else []
+    if len({one.row.setting.varies for one in standings}) > 1:
+        return _by_stream(finding, standings)
     training, sampling = spread(finding.values)
     if training is None or sampling is None or finding.metric.lower_is_better is None:
         return []
@@ -57,12 +45,23 @@ def seeds_block(finding: Finding, standings: Sequence[Standing]) -> list[Block]:
     return [
         f"Which seeds matter: single runs spread by {number(training)} over training seeds and by {number(sampling)} "
         f"over samplings of one model, {shares}."
-    ]  # fmt: skip
+    ]
 
 
-def _deviation(values: Sequence[float]) -> float | None:
-    mean = sum(values) / max(1, len(values))
-    return math.sqrt(sum((x - mean) ** 2 for x in values) / (len(values) - 1)) if len(values) > 1 else None
+def _by_stream(finding: Finding, standings: Sequence[Standing]) -> list[Block]:
+    """Each setting's spread beside that of the one in which all streams of a training vary."""
+    spreads = [
+        (one.row.label, one.row.setting.varies, summary.spread)
+        for one, summary in zip(standings, finding.summaries, strict=True)
+        if summary is not None and summary.spread is not None
+    ]
+    whole = next((deviation for _, varies, deviation in spreads if varies == "seed"), 0.0)
+    rows = [
+        (plain(label), f"`{varies}`", number(deviation), f"{(deviation / whole) ** 2:.0%}" if whole else "")
+        for label, varies, deviation in spreads
+    ]
+    heads = ("what varies alone", "key", "standard deviation", "its variance beside that of all")
+    return [pipe_table(heads, rows)] if rows else []
 
 
 def _picture(finding: Finding) -> Picture:

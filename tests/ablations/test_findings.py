@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tests.ablations.handmade import HandMade
 
 pytestmark = pytest.mark.slow
 
-WINDOW = read_tables()["window"]
+WINDOW, SEEDS_TABLE = read_tables()["window"], read_tables()["seeds"]
 MEANS = {"without RefineNet": 0.40, "8": 0.20, "4": 0.30, "2": 0.301}  # the paper: 27.62, 23.56, 23.82, 23.93
 SEEDS, SAMPLINGS = 3, 2
 
@@ -126,3 +127,17 @@ def test_a_table_that_was_run_until_decided_is_corrected_for_its_looks(made: Han
         path.unlink()
     assert corrected.rule == Rule(looks=7)
     assert corrected.metrics[0].pairs[3].p == pytest.approx(min(1.0, 7 * uncorrected))
+
+
+def test_the_table_of_seeds_shows_each_streams_spread_and_no_verdict(tmp_path: Path) -> None:
+    spreads = {"all of a training": 0.1, "initial weights": 0.08, "order of images": 0.05, "noise of sampling": 0.01}
+    made, g = HandMade(tmp_path), np.random.default_rng(0)
+    for row in plan(SEEDS_TABLE, made.folder, "demo", 3).rows:
+        for one in row.experiments:
+            made.add(one, {"fid.fd_efficientnet_lite0": 1.0 + one.seed * spreads.get(row.label, g.normal())})
+    page = markdown(report(find(SEEDS_TABLE, made.folder), made.folder)).replace("\u00a0", " ")
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line[:1] == "|" and "%" in line}
+    assert rows.keys() >= spreads.keys()
+    assert re.search(r"`seed` +\| 0.1000 +\| 100% +\|", rows["all of a training"])
+    assert re.search(r"`seeds.weights` +\| 0.0800 +\| 64% +\|", rows["initial weights"])
+    assert "verdict" not in page
