@@ -13,6 +13,7 @@ from typing import Literal
 
 from ablations.plan import identity_of
 from pipeline.errors import StageError
+from pipeline.key import recorded_outputs
 
 State = Literal["done", "running", "queued", "failed", "missing"]
 LIMIT = 600.0  # seconds that one command of dvc or git may take
@@ -85,6 +86,16 @@ def why(root: Path, name: str) -> str:
         return str(error)
     of_stages = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
     return "; ".join((of_stages or lines or ["it printed nothing"])[-2:])
+
+
+def lacking_outputs(root: Path) -> list[str]:
+    """Paths that dvc.lock records and DVC's cache lacks: made on another machine, which shares no remote with this."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        cache = Path(repo.cache.local.path)
+    recorded = recorded_outputs(root / "dvc.lock")
+    return [path for path, md5 in recorded.items() if not (cache / md5[:2] / md5[2:]).exists()]
 
 
 def known(done: Iterable[str], tasks: Iterable[Task]) -> dict[str, tuple[str, State]]:

@@ -16,6 +16,8 @@ from ablations.plan import Experiment, Plan
 from d2it.cost.rate import Rate, assumed
 from d2it.params.load import load_params
 from d2it.params.sections import Params
+from pipeline.dag import definitions
+from pipeline.key import hashes_of_params
 
 SHORTEST, LONGEST = 3.0, 30.0  # seconds between two looks at the queue; each costs a second of CPU
 PATIENCE = 8  # looks without a worker before workers are started again, or at an experiment that DVC does not show
@@ -95,6 +97,7 @@ def run_experiments(
     exist = len(wanted) - len(todo)
     print(f"{len(wanted)} experiments: {exist} exist or are under way, {len(todo)} to run", flush=True)
     if todo:
+        _warn_of_lock(todo, workspace, root)
         _print_cost(todo, [one for one in wanted if one not in todo], root, rate)
     if dry_run:
         commands = [["dvc", *experiments.add_command(one.name, one.overrides(workspace))] for one in todo]
@@ -110,6 +113,16 @@ def run_experiments(
     if not_done := progress.of("failed", "missing", "queued", "running"):
         print(f"not done: {', '.join(not_done)}; the same command runs them again", file=sys.stderr)
     return 1 if not_done else 0
+
+
+def _warn_of_lock(todo: Sequence[Experiment], workspace: Params, root: Path) -> None:
+    """DVC takes what dvc.lock records for what a stage gives, and looks for no other run of it."""
+    stages, stage = definitions(root / "dvc.yaml"), "train_dvae"
+    recorded = hashes_of_params(workspace, stages)[stage]
+    same = sum(hashes_of_params(one.params, stages)[stage] == recorded for one in todo)
+    if same > 1 and any(Path(path).parts[1] == stage for path in experiments.lacking_outputs(root)):
+        print(f"dvc.lock records a DVAE that is not in this machine's cache, and {same} experiments would each train "
+              "it anew: `dvc repro` first trains it once", file=sys.stderr)  # fmt: skip
 
 
 def _print_cost(todo: Sequence[Experiment], others: Sequence[Experiment], root: Path, rate: Rate | None) -> None:

@@ -64,6 +64,8 @@ def chosen_plan(
     candidates = [plan(table, root, name, seeds or SEEDS_LOOKED_FOR) for name in names]
     most = max(candidates, key=lambda candidate: len(known(candidate)))
     seeds = seeds or 1 + max((cell.seed for cell in known(most)), default=-1)
+    if any(row.setting.varies == "sample.seed" for row in most.rows):
+        sampling_seeds = sampling_seeds or 1  # other samplings are a row of the table
     if not sampling_seeds:
         sampled = plan(table, root, most.preset, 1, sampling_seeds=SAMPLINGS_LOOKED_FOR)
         sampling_seeds = 1 + max((cell.sampling_seed for cell in known(sampled)), default=0)
