@@ -1,4 +1,4 @@
-"""Three grains at 128 and 256 pixels, and images that are no squares: all stages, and then the trained model."""
+"""Three grains at 128, 256 and 512 pixels, and images that are no squares: all stages, and then the trained model."""
 
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "256, factors from 8 on": {
         "data.image_size": 256, "grain.factors": [8, 16, 32], "grain.fine_ratio": THREE, "refinenet.window": 4,
     },
+    "512, factors from 8 on": {
+        "data.image_size": 512, "grain.factors": [8, 16, 32], "grain.fine_ratio": THREE, "refinenet.window": 4,
+    },
     "64 high, 96 wide": {"data.image_size": [64, 96], "refinenet.window": 4},
     "96 high, 64 wide, all in one window": {"data.image_size": [96, 64], "refinenet.window": "full"},
     "96 high, 64 wide, three grains": {
@@ -44,10 +47,10 @@ def write_photos(folder: Path, size: Size) -> None:
         Image.fromarray(photo).save(path)
 
 
-LARGE = "256, factors from 8 on"
+LARGE = ("256, factors from 8 on", "512, factors from 8 on")
 
 
-@pytest.mark.parametrize("size", [pytest.param(n, marks=[pytest.mark.exhaustive] * (n == LARGE)) for n in SIZES])
+@pytest.mark.parametrize("size", [pytest.param(n, marks=[pytest.mark.exhaustive] * (n in LARGE)) for n in SIZES])
 def test_all_stages_run_and_the_model_draws_reconstructs_and_takes_maps_of_ones_own(size: str, tmp_path: Path) -> None:
     params = changed(SIZES[size] | {"data.source": str(tmp_path / "photos")})
     write_photos(tmp_path / "photos", params.data.image_size)
