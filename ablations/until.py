@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablations import experiments
@@ -116,8 +116,10 @@ class SequentialTable:
         return Step(why=why, wanted=tuple(todo.values()), cost=cost(todo.values(), done, self.root))
 
     def _done(self) -> list[Experiment]:
+        """By the names that they bear in DVC, maybe those of another table."""
         known = experiments.known(experiments.done(self.root), ())
-        return [one for one in self.plan.experiments if one.identity in known]
+        done = [one for one in self.plan.experiments if one.identity in known]
+        return [replace(one, name=known[one.identity][0]) for one in done]
 
     def _finding(self) -> Finding:
         """Of the table's first metric."""
@@ -135,7 +137,8 @@ class SequentialTable:
 
     def _price(self, seeds: int) -> str:
         done = self._done()
-        missing = [one for one in self.plan.experiments if one.seed < seeds and one not in done]
+        there = {one.identity for one in done}
+        missing = [one for one in self.plan.experiments if one.seed < seeds and one.identity not in there]
         return cost(missing, done, self.root).line(self._rate())
 
     def _print_end(self) -> None:
