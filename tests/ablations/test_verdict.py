@@ -81,6 +81,13 @@ def test_uncorrected_looks_would_be_wrong_more_often() -> None:
     assert wrong / (TABLES // 2) > 0.08
 
 
+def test_a_small_difference_is_rarely_seen_and_more_rarely_the_wrong_way_round() -> None:
+    g = np.random.default_rng(6)
+    pairs = [verdicts(simulated(g, [1.0, 1.02], 4), True)[0] for _ in range(TABLES)]
+    assert 0 < sum(pair.verdict == "better" for pair in pairs) < TABLES / 2
+    assert sum(pair.verdict == "worse" for pair in pairs) / TABLES < 0.025
+
+
 def test_a_large_difference_is_seen_and_has_the_right_sign() -> None:
     g = np.random.default_rng(2)
     pairs = [verdicts(simulated(g, [1.0, 1.4], 4), True)[0] for _ in range(300)]
