@@ -100,16 +100,16 @@ def _report(chosen: argparse.Namespace, tables: Iterable[Table], root: Path) -> 
     from ablations.page import write
     from ablations.report import report
 
-    all_found = [
+    all_findings = [
         find(table, root, chosen.preset, chosen.seeds, sampling_seeds=chosen.sampling_seeds) for table in tables
     ]
     if chosen.json:
-        print(json.dumps([as_json(found) for found in all_found], indent=1, ensure_ascii=False))
+        print(json.dumps([as_json(findings) for findings in all_findings], indent=1, ensure_ascii=False))
         return 0
-    for found in all_found:
-        tex = Path(chosen.to) / f"{found.plan.table.name}.tex"
-        print(*write(report(found, root), Path(chosen.to)), tex, sep="\n", flush=True)
-        write_text(tex, latex(found))
+    for findings in all_findings:
+        tex = Path(chosen.to) / f"{findings.plan.table.name}.tex"
+        print(*write(report(findings, root), Path(chosen.to)), tex, sep="\n", flush=True)
+        write_text(tex, latex(findings))
     return 0
 
 

@@ -38,25 +38,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
 
 
 @pytest.fixture(scope="module")
-def found(made: HandMade) -> TableFindings:
+def findings(made: HandMade) -> TableFindings:
     return find(WINDOW, made.folder)
 
 
 @pytest.fixture(scope="module")
-def page(made: HandMade, found: TableFindings) -> str:
-    return markdown(report(found, made.folder)).replace("\u00a0", " ")
+def page(made: HandMade, findings: TableFindings) -> str:
+    return markdown(report(findings, made.folder)).replace("\u00a0", " ")
 
 
-def test_all_training_and_sampling_seeds_that_were_run_are_known(found: TableFindings) -> None:
-    assert (found.plan.preset, found.plan.seeds, found.plan.sampling_seeds) == ("demo", SEEDS, SAMPLINGS)
-    (finding,) = found.metrics
+def test_all_training_and_sampling_seeds_that_were_run_are_known(findings: TableFindings) -> None:
+    assert (findings.plan.preset, findings.plan.seeds, findings.plan.sampling_seeds) == ("demo", SEEDS, SAMPLINGS)
+    (finding,) = findings.metrics
     assert {label: len(values) for label, values in zip(finding.labels, finding.values, strict=True)} == {
         "16": 0, "without RefineNet": 6, "8": 6, "4": 6, "2": 6,
     }  # fmt: skip
 
 
-def test_pairs_are_those_of_the_settings_that_the_preset_can_have(found: TableFindings) -> None:
-    (finding,) = found.metrics
+def test_pairs_are_those_of_the_settings_that_the_preset_can_have(findings: TableFindings) -> None:
+    (finding,) = findings.metrics
     named = {(finding.labels[pair.first], finding.labels[pair.second]): pair for pair in finding.pairs}
     assert len(named) == 6
     assert not any("16" in both for both in named)
@@ -94,20 +94,20 @@ def test_the_page_names_the_seeds_that_matter_and_the_cost(page: str) -> None:
     assert [cell.strip() for cell in row.split("|")[2:4]] == ["2", f"{6 * 2e6 * images / 1e15:.3g}"]
 
 
-def test_json_holds_the_same_unrounded(made: HandMade, found: TableFindings, capsys: pytest.CaptureFixture[str],
+def test_json_holds_the_same_unrounded(made: HandMade, findings: TableFindings, capsys: pytest.CaptureFixture[str],
                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(made.folder)
     assert main(["report", "window", "--json"]) == 0
     (table,) = json.loads(capsys.readouterr().out)
-    assert table == json.loads(json.dumps(as_json(found)))
+    assert table == json.loads(json.dumps(as_json(findings)))
     (metric,) = table["metrics"]
     assert [pair["verdict"] for pair in metric["pairs"]].count("inconclusive") == 1
     assert metric["settings"][2]["values"][3]["seed"] == 1
     assert not list(made.folder.glob("reports/*"))
 
 
-def test_latex_marks_the_best_and_what_is_not_decided_against_it(found: TableFindings) -> None:
-    text = latex(found)
+def test_latex_marks_the_best_and_what_is_not_decided_against_it(findings: TableFindings) -> None:
+    text = latex(findings)
     lines = {line.split("&")[0].strip(): line for line in text.splitlines() if "&" in line}
     assert r"\textbf{0.2" in lines["8"]
     assert "23.56" in lines["8"]
