@@ -178,7 +178,7 @@ def verdict_lines(finding: Finding) -> Iterator[str]:
         why = f" ({pair.why})" if pair.why else ""
         yield (
             f"{first} against {second}: {pair.verdict}{why}; {pair.difference:+.4g} ± {pair.half_width:.2g}, "
-            f"{pair.relative:+.1%}, p = {pair.p:.3f}, {len(pair.differences)} seeds"
+            f"{pair.relative:+.1%}, p = {pair.p:.3f}, n = {len(pair.differences)}"
         )
 
 
@@ -189,6 +189,8 @@ def hints(finding: Finding, rule: Rule) -> Iterator[str]:
             both = f"{finding.labels[pair.first]} against {finding.labels[pair.second]}"
             if closer(pair, rule):
                 yield f"{both}: closer than {rule.floor:.1%}"
+            elif len(pair.differences) < 2:
+                yield f"{both}: {pair.why}"
             else:
                 needed = seeds_to_decide(pair, rule, 99)
                 seeds = "99 seeds would not do" if needed is None else f"about {needed} seeds"

@@ -103,6 +103,18 @@ def test_other_looks_than_those_it_was_begun_with_are_refused_in_a_line(
         SequentialTable(WINDOW, made.folder, "demo", asked(most=4))
 
 
+def test_a_budget_that_ends_before_two_seeds_says_so_and_guesses_nothing(
+    made: HandMade, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(until, "run_experiments", Runner(made, spread=0.05).run)
+    clock = iter(range(0, 1_000_000, 100))
+    monkeypatch.setattr("ablations.until.time.monotonic", lambda: float(next(clock)))
+    SequentialTable(WINDOW, made.folder, "demo", asked(budget=50.0)).run()
+    printed = capsys.readouterr()
+    assert "8 against 4: fewer than two seeds" in printed.err
+    assert "99 seeds" not in printed.err
+
+
 def test_a_failure_ends_it_with_its_code(made: HandMade, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = Runner(made, spread=0.001, failing="seed1")
     monkeypatch.setattr(until, "run_experiments", runner.run)
