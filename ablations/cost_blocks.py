@@ -8,8 +8,8 @@ from ablations.links import Runs
 from ablations.page import Block, pipe_table, plain
 from ablations.standing import Standing
 from ablations.summary import number
+from d2it.cost.rate import TRAINING_FLOP
 
-TRAINING_FLOP = 6  # per multiply-add: 2, and 4 more backward; as d2it.cost.rate has it, which would import torch
 RATE = "train_content.images_per_second"
 MULTIPLY_ADDS = "train_content.multiply_adds"  # per image
 
@@ -20,11 +20,7 @@ def cost_blocks(table: TableFindings, runs: Runs) -> list[Block]:
     rows = [_row(one, runs) for one in table.standings]
     if any(any(cells) for _, *cells in rows):
         heads = ("setting", "multiply-adds per image, M", "content transformer's training, PFLOP", "images/s")
-        columns = [(head, cells) for head, cells in zip(heads, zip(*rows, strict=True), strict=True) if any(cells)]
-        blocks += [
-            "## Cost",
-            pipe_table([head for head, _ in columns], list(zip(*(c for _, c in columns), strict=True))),
-        ]
+        blocks += ["## Cost", pipe_table(heads, rows)]
     for finding in table.metrics:
         blocks += _convergence(table, finding, runs)
     return blocks

@@ -27,9 +27,11 @@ def latex(table: TableFindings) -> str:
             heads.append("paper")
             columns.append(["" if value is None else f"{value:g}" for value in finding.paper])
     rows = [" & ".join(cells) + r" \\" for cells in zip(*columns, strict=True)]
+    seeds = _count(table.plan.seeds, "training seed")
+    samplings = _count(table.plan.sampling_seeds, "sampling seed")
     caption = (
         f"{escaped(table.plan.table.title)}, preset {escaped(table.plan.base)}: mean $\\pm$ standard deviation over "
-        f"{table.plan.seeds} training seeds with {table.plan.sampling_seeds} sampling seeds each. Bold: the best; "
+        f"{seeds} with {samplings} each. Bold: the best; "
         f"{UNDECIDED}: not decided against it (paired $t$-test, Holm, {_percent(table.rule.alpha)}; floor "
         f"{_percent(table.rule.floor)})."
     )
@@ -68,6 +70,10 @@ def _not_decided_against(finding: Finding, summaries: Sequence[Summary | None], 
         for pair in finding.pairs
         if pair.verdict == "inconclusive" and (pair.first in places) != (pair.second in places)
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

@@ -54,8 +54,10 @@ def plain(text: str) -> str:
 
 
 def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    return tabulate(rows, head, tablefmt="github", disable_numparse=True)
+    """A table of Markdown, without columns in which every cell is empty."""
+    columns = [column for column in zip(head, *rows, strict=True) if any(column[1:])]
+    shown = list(zip(*columns, strict=True))
+    return tabulate(shown[1:], shown[0], tablefmt="github", disable_numparse=True)
 
 
 def write(page: Page, folder: Path) -> tuple[Path, Path]:

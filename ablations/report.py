@@ -85,8 +85,7 @@ def _numbers(standings: Sequence[Standing], ours: Sequence[Summary | None], pape
         ("paper", ["" if value is None else f"{value:g}" for value in paper]),
         ("to best", [difference(value, paper_best) for value in paper]),
     ]
-    shown = [(head, cells) for head, cells in columns if any(cells)]
-    return pipe_table([head for head, _ in shown], list(zip(*(cells for _, cells in shown), strict=True)))
+    return pipe_table([head for head, _ in columns], list(zip(*(cells for _, cells in columns), strict=True)))
 
 
 def _ours(standing: Standing, summary: Summary | None, our_best: float | None) -> str:

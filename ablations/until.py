@@ -14,8 +14,9 @@ from ablations.looks import Looks, begin, keep, record_of
 from ablations.plan import Experiment, plan
 from ablations.run import print_left_out, run_experiments
 from ablations.tables import Table
-from ablations.verdict import Pair, Rule, seeds_to_decide
+from ablations.verdict import CLOSER, SAME, Pair, Rule, seeds_to_decide
 from d2it.cost.rate import Rate
+from pipeline.lock import locked
 
 NEVER = 1_000_000  # seeds that a pair needs which more than all of them would not decide
 
@@ -57,12 +58,20 @@ class SequentialTable:
         """0: decided, or as far as the budget and the seeds go; 1: an experiment has failed; 130: interrupted.
 
         `dry_run`: only print what all of it would cost.
+
+        Raises:
+            StageError: another call does the same.
         """
         print_left_out([self.plan])
         for seeds in (self.asked.first, self.asked.most):
             print(f"with {seeds} seeds of every setting, {self._price(seeds)}", flush=True)
         if dry_run:
             return 0
+        refusal = f"{self.path}: another call runs this table until it is decided; wait for it, or end it"
+        with locked(self.path.with_suffix(".lock"), seconds=1.0, refusal=refusal):
+            return self._run_steps()
+
+    def _run_steps(self) -> int:
         keep(self.path, self.looks)  # before anything is looked at
         while (step := self._next()) is not None:
             seconds = self._seconds(step.cost)
@@ -95,7 +104,7 @@ class SequentialTable:
                 return step
         finding = self._finding()
         candidates = []
-        for pair in undecided(finding, self.rule):
+        for pair in undecided(finding):
             both = finding.labels[pair.first], finding.labels[pair.second]
             common = len(pair.differences)
             if common < self.asked.most:
@@ -158,17 +167,9 @@ class SequentialTable:
             print("undecided: " + "; ".join(hints(finding, self.rule)), file=sys.stderr)
 
 
-def undecided(finding: Finding, rule: Rule) -> list[Pair]:
-    """Pairs that more seeds can decide: not those whose whole interval is below the floor."""
-    return [pair for pair in finding.pairs if pair.verdict == "inconclusive" and not closer(pair, rule)]
-
-
-def closer(pair: Pair, rule: Rule) -> bool:
-    """Whether the two are certainly closer than the floor."""
-    if not pair.relative:
-        return False
-    mean = abs(pair.difference / pair.relative)
-    return abs(pair.difference) + pair.half_width <= rule.floor * mean
+def undecided(finding: Finding) -> list[Pair]:
+    """Pairs that more seeds can decide: neither equal ones nor those whose whole interval is below the floor."""
+    return [pair for pair in finding.pairs if pair.verdict == "inconclusive" and pair.why not in (CLOSER, SAME)]
 
 
 def verdict_lines(finding: Finding) -> Iterator[str]:
@@ -187,9 +188,7 @@ def hints(finding: Finding, rule: Rule) -> Iterator[str]:
     for pair in finding.pairs:
         if pair.verdict == "inconclusive":
             both = f"{finding.labels[pair.first]} against {finding.labels[pair.second]}"
-            if closer(pair, rule):
-                yield f"{both}: closer than {rule.floor:.1%}"
-            elif len(pair.differences) < 2:
+            if pair.why in (CLOSER, SAME) or len(pair.differences) < 2:
                 yield f"{both}: {pair.why}"
             else:
                 needed = seeds_to_decide(pair, rule, 99)

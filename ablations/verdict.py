@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped] # Student's distribution, and its inverse
 
 Verdict = Literal["better", "worse", "inconclusive"]
+CLOSER, SAME = "closer than the floor", "the same numbers"  # why no seed will decide a pair
 
 
 class Cell(NamedTuple):
@@ -144,9 +145,9 @@ def _why(differences: Sequence[float], difference: float, half_width: float, flo
     if len(differences) < 2:
         return "fewer than two seeds"
     if not any(differences):
-        return "the same numbers"
+        return SAME
     if abs(difference) + half_width <= floor:
-        return "closer than the floor"
+        return CLOSER
     if abs(difference) > half_width:
         return "below the floor" if abs(difference) < floor else "another pair is too close"
     return "too few seeds"

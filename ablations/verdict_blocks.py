@@ -24,12 +24,9 @@ def verdict_blocks(finding: Finding, rule: Rule) -> list[Block]:
     mean = max(abs(one.mean) for one in finding.summaries if one)
     rows = [_row(finding, pair, mean) for pair in shown]
     heads = ["pair", "difference", "p", "verdict", "could have seen", "the paper"]
-    columns = [(head, cells) for head, cells in zip(heads, zip(*rows, strict=True), strict=True) if any(cells)]
     blocks: list[Block] = [_picture(finding)]
     if rows:
-        blocks.append(
-            pipe_table([head for head, _ in columns], list(zip(*(cells for _, cells in columns), strict=True)))
-        )
+        blocks.append(pipe_table(heads, rows))
     return [*blocks, _in_words(finding, decidable, rule)]
 
 

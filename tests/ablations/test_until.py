@@ -13,6 +13,7 @@ from ablations.plan import Experiment
 from ablations.tables import read_tables
 from ablations.until import SequentialTable, Until
 from d2it.cost.rate import Rate
+from pipeline.errors import StageError
 from tests.ablations.handmade import HandMade
 
 pytestmark = pytest.mark.slow
@@ -113,6 +114,24 @@ def test_a_budget_that_ends_before_two_seeds_says_so_and_guesses_nothing(
     printed = capsys.readouterr()
     assert "8 against 4: fewer than two seeds" in printed.err
     assert "99 seeds" not in printed.err
+
+
+def test_settings_with_the_same_numbers_get_no_seeds(made: HandMade, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = Runner(made, spread=0.0)
+    monkeypatch.setattr(until, "run_experiments", runner.run)
+    monkeypatch.setitem(MEANS, "2", MEANS["4"])
+    assert SequentialTable(WINDOW, made.folder, "demo", asked()).run() == 0
+    assert len(runner.ran) == 2 * len(MEANS)
+
+
+def test_a_second_call_at_the_same_time_is_refused_in_a_line(made: HandMade, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_again(*_: object, **__: object) -> int:
+        with pytest.raises(StageError, match="another call runs this table until it is decided"):
+            SequentialTable(WINDOW, made.folder, "demo", asked()).run()
+        return 1
+
+    monkeypatch.setattr(until, "run_experiments", run_again)
+    assert SequentialTable(WINDOW, made.folder, "demo", asked()).run() == 1
 
 
 def test_a_failure_ends_it_with_its_code(made: HandMade, monkeypatch: pytest.MonkeyPatch) -> None:

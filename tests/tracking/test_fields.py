@@ -39,6 +39,15 @@ def _away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
+def _run_while_away(root: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stages, of which nothing reaches MLflow; it is back afterwards."""
+    lay_out(root)
+    _away(monkeypatch)
+    for stage in ("train_dvae", "sample"):
+        run_stage(root, params, stage)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
 def test_a_run_says_who_began_it_and_from_which_file_and_commit(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,11 +98,7 @@ def test_weights_are_a_logged_model_with_dvcs_md5_their_architecture_and_numbers
 def test_what_is_sent_twice_after_the_server_was_away_is_there_once(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lay_out(root)
-    _away(monkeypatch)
-    for stage in ("train_dvae", "sample"):
-        run_stage(root, params, stage)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    _run_while_away(root, params, monkeypatch)
     kept = {path: path.read_bytes() for path in folder(root).glob("*.jsonl")}
     assert len(kept) == 2
     assert main(["sync"]) == 0
@@ -106,11 +111,7 @@ def test_what_is_sent_twice_after_the_server_was_away_is_there_once(
 def test_a_process_killed_after_any_of_mlflows_calls_leaves_nothing_twice_and_nothing_out(
     root: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lay_out(root)
-    _away(monkeypatch)
-    for stage in ("train_dvae", "sample"):
-        run_stage(root, params, stage)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    _run_while_away(root, params, monkeypatch)
     calls = ("log_inputs", "create_logged_model", "finalize_logged_model", "log_outputs", "log_artifact", "log_batch")
     for name in calls:
         monkeypatch.setattr(MlflowClient, name, _killed_once(getattr(MlflowClient, name)))
